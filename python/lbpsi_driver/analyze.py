@@ -1,0 +1,542 @@
+"""``analyze``: trajectories in, observables with intervals out.
+
+A sweep's folder has a subfolder ``T300`` … a temperature, each with ``trajectory.dump``; any other
+LAMMPS dump, extxyz or XDATCAR is analysed as one run. ``results.json`` holds the
+:class:`AnalyzeResult`; MSD and g(r) go into CSV files beside it, and figures.
+"""
+
+# ruff: noqa: N815 - names end in their units, whose symbols have capitals
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import logging
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from lbpsi_driver import __version__
+from lbpsi_driver.config import AnalyzeOptions, UsageError
+from lbpsi_driver.manifest import write_atomic, writing
+from lbpsi_driver.observables import msd as msd_module
+from lbpsi_driver.observables.arrhenius import ArrheniusFit, arrhenius
+from lbpsi_driver.observables.conductivity import (
+    charge_of,
+    collective_diffusion,
+    nernst_einstein,
+)
+from lbpsi_driver.observables.density import density, read_history
+from lbpsi_driver.observables.diffusion import TracerDiffusion, tracer_diffusion
+from lbpsi_driver.observables.estimate import Estimate, mean_of_blocks
+from lbpsi_driver.observables.rdf import RadialDistributions, radial_distributions
+from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory, read
+from lbpsi_driver.report import figures
+
+RESULTS = "results.json"
+ROOM_K = 300.0
+
+DEFINITIONS = {
+    "interval": "ci95 is a 95 % interval in time; the spread between replicas is not in it",
+    "msd": "mean over ions and all time origins; unwrap and com as in options",
+    "D": "slope/6 of the MSD in the diffusive window, lags weighted; posterior mean by kinisi",
+    "diffusive": "MSD leaves the cage (2 Å2) and the interval of its log-log slope in the window "
+    "reaches 0.9 to 1.1",
+    "sigma_NE": "n z²e²D/(k_B T)",
+    "sigma": "paper 000, eq. 2: summed displacement of the mobile ions in the frame of the centre "
+    "of mass of all atoms; interval from blocks",
+    "D_sigma": "sigma k_B T V/(N z²e²)",
+    "haven_ratio": "D/D_sigma, one charge in both conductivities",
+    "arrhenius": "weighted fit of ln D against 1/T, diffusive temperatures only",
+    "first_peak": "first maximum of g(r) above 1",
+    "density": "mass over volume, interval from ten blocks",
+}
+
+_LOG = logging.getLogger(__name__)
+_TEMPERATURE_FOLDER = re.compile(r"T(\d+(?:\.\d+)?)")
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class DiffusionRecord(Estimate):
+    """Tracer D of an ion, cm2/s, and whether its run is diffusive."""
+
+    diffusive: bool
+    loglog_slope: float | None
+    loglog_slope_ci95: tuple[float, float] | None
+    window_ps: tuple[float, float] | None
+
+
+class CurveRecord(_Record):
+    """Where a curve is, and the numbers read off it."""
+
+    file: str
+    cutoff_A: float | None = None
+    first_peak_A: dict[str, float | None] | None = None
+
+
+class TemperatureRecord(_Record):
+    """Observables of one run."""
+
+    label: str
+    temperature_K: float | None
+    frames: int
+    time_ps: float
+    n_mobile: int
+    volume_A3: float
+    density_g_cm3: Estimate
+    msd: CurveRecord
+    rdf: CurveRecord
+    D_cm2_per_s: dict[str, DiffusionRecord]
+    sigma_NE_mS_per_cm: Estimate
+    sigma_mS_per_cm: Estimate
+    D_sigma_cm2_per_s: Estimate
+    haven_ratio: Estimate
+    collective_window_ps: tuple[float, float] | None
+
+    def remarkable(self, mobile: str) -> list[tuple[str, Estimate]]:
+        """List the numbers that have a reason to tell: missing, flagged, without an interval."""
+        D = self.D_cm2_per_s[mobile]
+        if D.mean is None or not D.diffusive:
+            return [("not diffusive", D)]
+        named = {"σ_NE": self.sigma_NE_mS_per_cm, "σ": self.sigma_mS_per_cm}
+        named["Haven ratio"] = self.haven_ratio
+        return [(name, number) for name, number in named.items() if number.reason is not None]
+
+
+class ArrheniusRecord(_Record):
+    """Activation energy and the extrapolation to 300 K, or why they aren't given."""
+
+    Ea_eV: Estimate | None = None
+    prefactor_cm2_per_s: Estimate | None = None
+    D_300K_cm2_per_s: Estimate | None = None
+    sigma_NE_300K_mS_per_cm: Estimate | None = None
+    temperatures_K: tuple[float, ...] = ()
+    chi2_per_degree: float | None = None
+    reason: str | None = None
+
+
+class QuenchRecord(_Record):
+    """What the history of the quench tells."""
+
+    history: str
+    last_stage: str
+    density_g_cm3: Estimate
+
+
+class AnalyzeResult(_Record):
+    """Result of ``analyze``: what ``results.json`` holds.
+
+    Attributes
+    ----------
+    temperatures : list of TemperatureRecord
+        One a run, by temperature; keys end in their unit, intervals are 95 %.
+    arrhenius : ArrheniusRecord
+        Activation energy, or the reason for its absence.
+    quench : QuenchRecord or None
+        Where the history of the quench is at hand.
+    files : dict of str to str
+        What was written, by kind, relative to `output`.
+    warnings : list of str
+        What a reader of the numbers should know.
+    """
+
+    verb: str = "analyze"
+    version: str = __version__
+    run: str
+    output: str
+    mobile: str
+    charge_e: float
+    options: dict[str, Any]
+    inputs: list[str]
+    temperatures: list[TemperatureRecord] = Field(default_factory=list)
+    arrhenius: ArrheniusRecord = Field(default_factory=ArrheniusRecord)
+    quench: QuenchRecord | None = None
+    files: dict[str, str] = Field(default_factory=dict)
+    warnings: list[str] = Field(default_factory=list)
+    definitions: dict[str, str] = Field(default_factory=lambda: dict(DEFINITIONS))
+
+    def table(self) -> Group:
+        """Render for a terminal: a row a temperature, Ea and remarks below."""
+        table = Table(title=f"{self.run}: {self.mobile}, z = {self.charge_e:g} e")
+        for head in ("T\nK", "ρ\ng/cm³", "D\n1e-7 cm²/s", "log-log\nslope"):
+            table.add_column(head, justify="right", overflow="fold")
+        for head in ("σ_NE\nmS/cm", "σ\nmS/cm", "Haven\nratio"):
+            table.add_column(head, justify="right", overflow="fold")
+        table.add_column("diffusive")
+        table.show_lines = True
+        for row in self.temperatures:
+            D = row.D_cm2_per_s[self.mobile]
+            table.add_row(
+                row.label if row.temperature_K is None else f"{row.temperature_K:g}",
+                _show(row.density_g_cm3, "\n"),
+                _show(D.scaled(1e7), "\n"),
+                "-" if D.loglog_slope is None else f"{D.loglog_slope:.2f}",
+                _show(row.sigma_NE_mS_per_cm, "\n"),
+                _show(row.sigma_mS_per_cm, "\n"),
+                _show(row.haven_ratio, "\n"),
+                "yes" if D.diffusive else "no",
+            )
+        return Group(*([table] if self.temperatures else []), *map(Text, self._lines()))
+
+    def _lines(self) -> list[str]:
+        fit = self.arrhenius
+        lines = [f"warning: {warning}" for warning in self.warnings]
+        lines += [
+            f"{row.label}: {what}: {number.reason}"
+            for row in self.temperatures
+            for what, number in row.remarkable(self.mobile)
+        ]
+        if self.quench is not None:
+            lines.append(
+                f"quench: {_show(self.quench.density_g_cm3)} g/cm³ in stage "
+                f"{self.quench.last_stage}"
+            )
+        if fit.Ea_eV is None:
+            lines.append(f"Ea: not given: {fit.reason}")
+        else:
+            lines.append(f"Ea: {_show(fit.Ea_eV)} eV")
+        if fit.D_300K_cm2_per_s is not None and fit.sigma_NE_300K_mS_per_cm is not None:
+            lines.append(
+                f"on the line at 300 K: D {_show(fit.D_300K_cm2_per_s.scaled(1e7))} 1e-7 cm²/s, "
+                f"σ_NE {_show(fit.sigma_NE_300K_mS_per_cm)} mS/cm"
+            )
+        if self.files:
+            lines.append(f"written: {self.output}: {', '.join(self.files.values())}")
+        else:
+            lines.append("would read: " + ", ".join(self.inputs))
+        return lines
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A trajectory to analyse."""
+
+    label: str
+    path: Path
+    temperature_K: float | None
+    timestep_fs: float | None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Observables of one run as arrays, for figures, beside its record."""
+
+    record: TemperatureRecord
+    title: str
+    lags_ps: Floats
+    msd_A2: dict[str, Floats]
+    tracer: TracerDiffusion
+    rdf: RadialDistributions
+
+
+def analyze(options: AnalyzeOptions, *, dry_run: bool = False) -> AnalyzeResult:
+    """Analyse a sweep's folder, a quench's folder or a trajectory.
+
+    Parameters
+    ----------
+    options : AnalyzeOptions
+        What to read and how.
+    dry_run : bool
+        Only find the input and check the options; read and write nothing else.
+
+    Returns
+    -------
+    AnalyzeResult
+        Also in ``results.json`` in the output folder.
+
+    Raises
+    ------
+    UsageError
+        One line: nothing to analyse there, no mobile ion, a file that can't be read or written.
+    """
+    charge = charge_of(options.mobile, options.charge)
+    sources, warnings = _find(options)
+    quench = _quench_history(options.run)
+    if not sources and quench is None:
+        raise UsageError(
+            f"--run {options.run}: no T300/trajectory.dump or the like and no history.dat in it; "
+            "give a sweep's folder, a quench's folder or a trajectory file"
+        )
+    output = options.output or (options.run if options.run.is_dir() else options.run.parent)
+    result = AnalyzeResult(
+        run=str(options.run),
+        output=str(output),
+        mobile=options.mobile,
+        charge_e=charge,
+        options=options.model_dump(mode="json"),
+        inputs=[str(path) for path in [*[s.path for s in sources], *([quench] if quench else [])]],
+        arrhenius=ArrheniusRecord(reason="nothing analysed yet"),
+        warnings=warnings,
+    )
+    if dry_run:
+        return result
+    with writing(output):
+        output.mkdir(parents=True, exist_ok=True)
+    runs = [_analyze_run(source, options, charge) for source in sources]
+    with writing(output):
+        if quench is not None:
+            _add_quench(result, quench, output)
+        _add_runs(result, runs, output)
+        fit = _add_arrhenius(result)
+        _draw(result, runs, fit, output)
+        result.files["results"] = RESULTS
+        write_atomic(output / RESULTS, result.model_dump_json(indent=1) + "\n")
+    return result
+
+
+def _find(options: AnalyzeOptions) -> tuple[list[_Source], list[str]]:
+    """Trajectories of a run by temperature, and what is missing."""
+    run = options.run
+    if run.is_file():
+        return [_Source(run.stem, run, options.temperature, options.timestep)], []
+    if not run.is_dir():
+        raise UsageError(f"--run {run}: no such file or folder; run sweep first")
+    folders = {}
+    for folder in [run, *run.iterdir()]:
+        match = _TEMPERATURE_FOLDER.fullmatch(folder.resolve().name)
+        if match and folder.is_dir():
+            folders[float(match[1])] = folder
+    sources, warnings = [], []
+    for temperature, folder in sorted(folders.items()):
+        path = folder / "trajectory.dump"
+        if path.is_file():
+            timestep = options.timestep or _sweep_options(folder.parent).get("timestep")
+            sources.append(_Source(folder.resolve().name, path, temperature, timestep))
+        elif folder != run:
+            warnings.append(f"{folder.name}: no trajectory.dump yet, left out")
+    for warning in warnings:
+        _LOG.warning(warning)
+    return sources, warnings
+
+
+def _sweep_options(folder: Path) -> dict[str, Any]:
+    """Options of the sweep from its manifest; empty where there is none."""
+    try:
+        content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    record = content.get("runs", {}).get("sweep", content)
+    options: dict[str, Any] = record.get("options", {})
+    return options
+
+
+def _quench_history(run: Path) -> Path | None:
+    """History of a quench: in its own folder, or beside the cell that a sweep started from."""
+    if not run.is_dir():
+        return None
+    data = _sweep_options(run).get("data")
+    places = [run, *([Path(data).parent] if data else [])]
+    return next((p / "history.dat" for p in places if (p / "history.dat").is_file()), None)
+
+
+def _analyze_run(source: _Source, options: AnalyzeOptions, charge: float) -> _Run:
+    """Compute the observables of one run."""
+    trajectory = read(source.path, source.timestep_fs, options.elements).after(options.skip)
+    mobile = trajectory.indices(options.mobile)
+    if len(mobile) == 0:
+        present = ", ".join(np.unique(trajectory.elements))
+        raise UsageError(f"--mobile {options.mobile}: none in {source.path}; one of: {present}")
+    spacing, index = trajectory.grid()
+    positions = trajectory.positions(options.unwrap)
+    lags, curves = _msd_curves(trajectory, positions, options, spacing, index)
+    masses = trajectory.masses_amu
+    ions = msd_module.remove_drift(positions, masses, options.com, mobile)
+    tracer = tracer_diffusion(ions, spacing, index)
+    in_frame = msd_module.remove_drift(positions, masses, "all", mobile)
+    transport = _transport(trajectory, in_frame, tracer, source.temperature_K, charge)
+    rdf = radial_distributions(trajectory, options.rdf_cutoff, options.rdf_bin)
+    record = TemperatureRecord(
+        label=source.label,
+        temperature_K=source.temperature_K,
+        frames=trajectory.n_frames,
+        time_ps=float(trajectory.times_ps[-1] - trajectory.times_ps[0]),
+        n_mobile=len(mobile),
+        volume_A3=float(trajectory.volumes_A3.mean()),
+        density_g_cm3=density(trajectory),
+        msd=CurveRecord(file=f"msd_{source.label}.csv"),
+        rdf=CurveRecord(
+            file=f"rdf_{source.label}.csv", cutoff_A=rdf.cutoff_A, first_peak_A=rdf.first_peak_A
+        ),
+        D_cm2_per_s={options.mobile: _diffusion_record(tracer)},
+        **transport,
+    )
+    title = source.label if source.temperature_K is None else f"{source.temperature_K:g} K"
+    return _Run(record, title, lags, curves, tracer, rdf)
+
+
+def _msd_curves(
+    trajectory: Trajectory,
+    positions: Floats,
+    options: AnalyzeOptions,
+    spacing_ps: float,
+    index: Integers,
+) -> tuple[Floats, dict[str, Floats]]:
+    """MSD of each element up to half the run: beyond, hardly two lags are independent."""
+    length = max(2, int(index[-1]) // 2 + 1)
+    curves = {}
+    for element in np.unique(trajectory.elements):
+        group = trajectory.indices(element)
+        paths = msd_module.remove_drift(positions, trajectory.masses_amu, options.com, group)
+        curves[str(element)] = msd_module.mean_squared_displacement(paths, index)[:length]
+    return np.arange(length, dtype=np.float64) * spacing_ps, curves
+
+
+def _transport(
+    trajectory: Trajectory,
+    ions: Floats,
+    tracer: TracerDiffusion,
+    temperature_K: float | None,
+    charge: float,
+) -> dict[str, Any]:
+    """Conductivities and Haven ratio as fields of a :class:`TemperatureRecord`."""
+    D = Estimate(mean=tracer.D_cm2_per_s, ci95=tracer.ci95_cm2_per_s, reason=tracer.reason)
+    spacing, index = trajectory.grid()
+    missing = None
+    if ions.shape[1] == trajectory.fractional.shape[1]:
+        missing = "no other ions: the summed displacement is that of the centre of mass, zero"
+    elif tracer.window is None:
+        missing = tracer.reason
+    if missing is not None or tracer.window is None:
+        D_sigma = ratio = Estimate(mean=None, reason=missing)
+        lags = None
+    else:
+        found = collective_diffusion(ions, D, tracer.window.start_ps, spacing, index)
+        D_sigma, ratio, lags = found.D_sigma_cm2_per_s, found.haven_ratio, found.lags_ps
+    if temperature_K is None:
+        sigma_NE = sigma = Estimate(mean=None, reason="temperature unknown: give --temperature")
+    else:
+        n = ions.shape[1] / float(trajectory.volumes_A3.mean())
+        sigma_NE = nernst_einstein(D, n, charge, temperature_K)
+        sigma = nernst_einstein(D_sigma, n, charge, temperature_K)
+    return {
+        "sigma_NE_mS_per_cm": sigma_NE,
+        "sigma_mS_per_cm": sigma,
+        "D_sigma_cm2_per_s": D_sigma,
+        "haven_ratio": ratio,
+        "collective_window_ps": lags,
+    }
+
+
+def _diffusion_record(tracer: TracerDiffusion) -> DiffusionRecord:
+    window = tracer.window
+    return DiffusionRecord(
+        mean=tracer.D_cm2_per_s,
+        ci95=tracer.ci95_cm2_per_s,
+        reason=tracer.reason,
+        diffusive=tracer.diffusive,
+        loglog_slope=None if window is None else window.slope,
+        loglog_slope_ci95=None if window is None else window.slope_ci95,
+        window_ps=None if window is None else (window.start_ps, window.stop_ps),
+    )
+
+
+def _add_quench(result: AnalyzeResult, path: Path, output: Path) -> None:
+    record = read_history(path)
+    last = str(record.stage[-1])
+    values = record.density_g_cm3[record.stage == last]
+    blocks = np.array([block.mean() for block in np.array_split(values, min(10, len(values)))])
+    result.quench = QuenchRecord(
+        history=str(path), last_stage=last, density_g_cm3=mean_of_blocks(blocks)
+    )
+    result.files["history"] = "history.png"
+    figures.history(record, output / "history.png")
+
+
+def _add_runs(result: AnalyzeResult, runs: list[_Run], output: Path) -> None:
+    """Enter the runs' records and write their curves."""
+    for run in runs:
+        record = run.record
+        result.temperatures.append(record)
+        msd_table = {"lag_ps": run.lags_ps}
+        msd_table |= {f"msd_{element}_A2": values for element, values in run.msd_A2.items()}
+        _write_csv(output / record.msd.file, msd_table)
+        rdf = run.rdf
+        rdf_table = {"r_A": rdf.r_A, "r_upper_A": rdf.r_A + 0.5 * (rdf.r_A[1] - rdf.r_A[0])}
+        rdf_table |= {f"g_{pair}": values for pair, values in rdf.g.items()}
+        rdf_table |= {f"n_{pair}_to_r_upper": values for pair, values in rdf.coordination.items()}
+        _write_csv(output / record.rdf.file, rdf_table)
+        result.files |= {
+            f"msd_{record.label}": record.msd.file,
+            f"rdf_{record.label}": record.rdf.file,
+        }
+
+
+def _write_csv(path: Path, columns: dict[str, Floats]) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        writer.writerow([f"{value:.6g}" for value in row])
+    write_atomic(path, text.getvalue())
+
+
+def _add_arrhenius(result: AnalyzeResult) -> ArrheniusFit | None:
+    """Fit the diffusive temperatures, or enter why not."""
+    rows = [
+        (row.temperature_K, row.D_cm2_per_s[result.mobile])
+        for row in result.temperatures
+        if row.temperature_K is not None and row.D_cm2_per_s[result.mobile].diffusive
+    ]
+    fit = arrhenius([T for T, _ in rows], [D for _, D in rows])
+    if isinstance(fit, str):
+        result.arrhenius = ArrheniusRecord(reason=fit)
+        return None
+    nearest = min(
+        (row for row in result.temperatures if row.temperature_K is not None),
+        key=lambda row: abs((row.temperature_K or 0.0) - ROOM_K),
+    )
+    n = nearest.n_mobile / nearest.volume_A3
+    room = fit.at(ROOM_K)
+    result.arrhenius = ArrheniusRecord(
+        Ea_eV=fit.Ea_eV,
+        prefactor_cm2_per_s=fit.prefactor_cm2_per_s,
+        D_300K_cm2_per_s=room,
+        sigma_NE_300K_mS_per_cm=nernst_einstein(room, n, result.charge_e, ROOM_K),
+        temperatures_K=fit.temperatures_K,
+        chi2_per_degree=fit.chi2_per_degree,
+    )
+    return fit
+
+
+def _draw(result: AnalyzeResult, runs: list[_Run], fit: ArrheniusFit | None, output: Path) -> None:
+    if not runs:
+        return
+    result.files |= {"msd": "msd.png", "rdf": "rdf.png"}
+    curves = [
+        figures.MsdCurves(run.title, run.lags_ps, run.msd_A2, run.tracer.window) for run in runs
+    ]
+    figures.msd(curves, output / "msd.png")
+    figures.rdf({run.title: run.rdf for run in runs}, output / "rdf.png")
+    rows = [row for row in result.temperatures if row.temperature_K is not None]
+    found = [row.D_cm2_per_s[result.mobile] for row in rows]
+    if len([D for D in found if D.ci95 is not None]) < 2:
+        return
+    result.files["arrhenius"] = "arrhenius.png"
+    figures.arrhenius(
+        [row.temperature_K or 0.0 for row in rows],
+        found,
+        [D.diffusive for D in found],
+        fit,
+        result.mobile,
+        output / "arrhenius.png",
+    )
+
+
+def _show(estimate: Estimate, gap: str = " ") -> str:
+    """Write number and interval as a table has room for."""
+    if estimate.mean is None:
+        return "-"
+    if estimate.ci95 is None:
+        return f"{estimate.mean:.3g}"
+    return f"{estimate.mean:.3g}{gap}({estimate.ci95[0]:.3g}–{estimate.ci95[1]:.3g})"

@@ -1,0 +1,229 @@
+"""The one definition of every option: flags, TOML keys, manifests and messages derive from here.
+
+Each verb has a model; ``cli.py`` turns its fields into flags (``dump_every`` -> ``--dump-every``)
+and a TOML run file holds a table of the same name per verb (``[quench]``, ``dump_every = 0.1``).
+Units: K, bar, ps, fs, Å, g/cm3, e; they are part of each field's description.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+DEFAULT_COMPOSITION = "30Li2S-25B2S3-45LiI-5P2S5"
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Barostat = Literal["iso", "aniso", "tri"]
+Dtype = Literal["float32", "float64"]
+
+
+T = TypeVar("T", bound="Options")
+
+
+class UsageError(Exception):
+    """Bad input: one line that names the token, what was expected and how to mend it."""
+
+
+class Options(BaseModel):
+    """Base of all option models: unknown names are refused, values are frozen."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class BuildOptions(Options):
+    """Options of ``build``: composition -> cell."""
+
+    composition: str = Field(
+        DEFAULT_COMPOSITION, description="mol % of the salts, as in 30Li2S-25B2S3-45LiI-5P2S5"
+    )
+    units: str | None = Field(
+        None,
+        description="numbers of building units instead of mol %, as in Li=42,S=12,I=18,B2S3=10",
+    )
+    atoms: int = Field(136, ge=2, description="atoms in the cell (with --units they follow)")
+    density: Positive = Field(2.3, description="initial density, g/cm3")
+    tolerance: Positive = Field(2.0, description="least distance between units when packed, Å")
+    rounding: NonNegative = Field(
+        0.5, description="largest deviation of a component that rounding may cause, mol %"
+    )
+    seed: int = Field(1, ge=1, description="seed of the packing")
+    output: Path = Field(Path("runs/build"), description="folder for data.lammps, extxyz, manifest")
+    force: bool = Field(False, description="accept a changed configuration in an old folder")
+
+
+class PotentialOptions(Options):
+    """Options shared by each verb that runs forces."""
+
+    model: str = Field("bootstrap", description="a shipped model's name, or a .model/.pt file")
+    dtype: Dtype = Field("float32", description="precision of the model")
+    device: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
+    dispersion: bool = Field(
+        False, description="add D3(BJ) for PBE; only for models fitted without dispersion"
+    )
+    potential: Path | None = Field(
+        None, description="a LAMMPS include file that sets pair_style and pair_coeff instead"
+    )
+
+
+class DynamicsOptions(PotentialOptions):
+    """Options shared by each verb that runs molecular dynamics."""
+
+    timestep: Positive = Field(1.0, description="time step, fs")
+    pressure: float = Field(1.0, description="pressure, bar")
+    barostat: Barostat = Field("iso", description="which cell lengths and angles may change")
+    thermo_every: Positive = Field(0.01, description="interval of history.dat, ps")
+    dump_every: Positive = Field(0.1, description="interval of trajectory frames, ps")
+    seed: int = Field(1, ge=1, description="seed of the velocities; replicas count up from it")
+    threads: int | None = Field(None, ge=1, description="threads a rank; default: its share")
+    force: bool = Field(False, description="accept a changed configuration in an old folder")
+
+
+class QuenchOptions(DynamicsOptions):
+    """Options of ``quench``: minimise, warm, (relax,) heat, hold, cool, equilibrate."""
+
+    data: Path = Field(Path("runs/build/data.lammps"), description="cell from build, or extxyz")
+    output: Path = Field(Path("runs/quench"), description="run folder")
+    low: Positive = Field(300.0, description="start and end temperature, K")
+    high: Positive = Field(1200.0, description="melt temperature, K")
+    rate: Positive = Field(30.0, description="heating and cooling rate, K/ps")
+    warm: NonNegative = Field(0.5, description="gentle warming to the low temperature, ps")
+    relax: NonNegative = Field(0.0, description="relaxing MD at the low temperature, ps")
+    hold: NonNegative = Field(10.0, description="time in the melt, ps")
+    equilibrate: NonNegative = Field(30.0, description="time at the low temperature after, ps")
+    supercell: tuple[int, int, int] = Field((1, 1, 1), description="replication of the cell")
+    melt_ensemble: Literal["npt", "nvt"] = Field(
+        "npt", description="heat and hold at constant pressure (the paper's) or volume"
+    )
+    replicas: int = Field(1, ge=1, description="independent quenches, seeds counting up")
+
+    @field_validator("high")
+    @classmethod
+    def _above_low(cls, high: float, info: Any) -> float:
+        if "low" in info.data and high <= info.data["low"]:
+            raise ValueError(f"must be above low ({info.data['low']:g} K)")
+        return high
+
+
+class SweepOptions(DynamicsOptions):
+    """Options of ``sweep``: the quenched glass at several temperatures."""
+
+    data: Path = Field(Path("runs/quench/data.quenched"), description="the quenched cell")
+    output: Path = Field(Path("runs/sweep"), description="run folder, a subfolder a temperature")
+    temperatures: tuple[Positive, ...] = Field(
+        (300.0, 400.0, 500.0, 600.0), min_length=1, description="temperatures, K"
+    )
+    time: Positive = Field(500.0, description="production time at each temperature, ps")
+    equilibration: NonNegative = Field(10.0, description="time at each temperature before, ps")
+
+    @field_validator("temperatures")
+    @classmethod
+    def _distinct(cls, temperatures: tuple[float, ...]) -> tuple[float, ...]:
+        if len(set(temperatures)) != len(temperatures):
+            raise ValueError("each temperature once")
+        return temperatures
+
+
+class AnalyzeOptions(Options):
+    """Options of ``analyze``: trajectories -> observables with error bars."""
+
+    run: Path = Field(
+        Path("runs/sweep"), description="a sweep's folder, or a trajectory (dump, extxyz, XDATCAR)"
+    )
+    output: Path | None = Field(None, description="where results.json and figures go; default: run")
+    timestep: Positive | None = Field(
+        None, description="time between frames of a foreign extxyz or XDATCAR, or per MD step of a dump, fs"
+    )
+    temperature: Positive | None = Field(None, description="temperature of a foreign trajectory, K")
+    elements: tuple[str, ...] = Field(
+        (), description="elements of types 1, 2, … where a foreign dump does not name them"
+    )
+    mobile: str = Field("Li", description="the ion whose transport is wanted")
+    charge: str | None = Field(
+        None, description="charge of the mobile ion in e, as in Li=0.882; default: formal"
+    )
+    com: Literal["all", "group", "none"] = Field(
+        "all", description="whose centre-of-mass drift is taken out of displacements"
+    )
+    unwrap: Literal["fractional", "image"] = Field(
+        "fractional", description="how displacements cross the cell's boundaries"
+    )
+    rdf_cutoff: Positive = Field(8.0, description="largest distance of g(r), Å (or half the cell)")
+    rdf_bin: Positive = Field(0.05, description="bin width of g(r), Å")
+    skip: NonNegative = Field(0.0, description="time left out at the start of each run, ps")
+
+
+class QuickstartOptions(Options):
+    """Options of ``quickstart``: the whole way on the embedded default."""
+
+    output: Path = Field(Path("runs/quickstart"), description="run folder")
+    protocol: Literal["quick", "paper"] = Field(
+        "quick", description="a shortened schedule for two cores, or the paper's full one"
+    )
+    model: str = Field("bootstrap", description="a shipped model's name, or a .model/.pt file")
+    dtype: Dtype = Field("float32", description="precision of the model")
+    ranks: int | None = Field(None, ge=1, description="MPI ranks; default: one a core, at most 4")
+    seed: int = Field(1, ge=1, description="seed of packing and velocities")
+    force: bool = Field(False, description="accept a changed configuration in an old folder")
+
+
+class DoctorOptions(PotentialOptions):
+    """Options of ``doctor``: is this machine fit, and how is it mended?"""
+
+    ranks: int = Field(2, ge=1, description="MPI ranks to try")
+
+
+def read_toml(path: Path, verb: str) -> dict[str, Any]:
+    """Read the table of one verb from a TOML run file.
+
+    Parameters
+    ----------
+    path : Path
+        The run file; a table per verb (``[build]``, ``[quench]``, …).
+    verb : str
+        Which table.
+
+    Returns
+    -------
+    dict
+        The table, empty where the file has none of that name.
+
+    Raises
+    ------
+    UsageError
+        Where the file can't be read or is no TOML.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")).get(verb, {})
+    except OSError as err:
+        raise UsageError(f"--config {path}: {err.strerror}; give a readable TOML file") from err
+    except tomllib.TOMLDecodeError as err:
+        raise UsageError(f"--config {path}: not TOML: {err}") from err
+    if not isinstance(table, dict):
+        raise UsageError(f"--config {path}: '{verb}' must be a table: write [{verb}]")
+    return table
+
+
+def options(model: type[T], values: dict[str, Any]) -> T:
+    """Validate values into an options model.
+
+    Raises
+    ------
+    UsageError
+        One line for the first bad value: its flag, what was given, what was expected.
+    """
+    try:
+        return model(**values)
+    except ValidationError as err:
+        first = err.errors()[0]
+        name = str(first["loc"][0])
+        flag = "--" + name.replace("_", "-")
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(model.model_fields)
+            raise UsageError(f"unknown option '{name}'; one of: {known}") from err
+        wanted = first["msg"].removeprefix("Value error, ")
+        field = model.model_fields[name].description
+        raise UsageError(f"{flag} {first['input']}: {wanted} ({field})") from err

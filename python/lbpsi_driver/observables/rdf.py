@@ -1,0 +1,140 @@
+"""Partial radial distribution functions by freud, first peaks, running coordination numbers."""
+
+# ruff: noqa: N815 - names end in their units, whose symbols have capitals
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations_with_replacement
+
+import freud
+import numpy as np
+from ase.geometry import minkowski_reduce
+from scipy.signal import find_peaks
+
+from lbpsi_driver.config import UsageError
+from lbpsi_driver.observables.trajectory import Floats, Trajectory
+
+MOST_FRAMES = 100
+"""Frames used, evenly over the run: neighbouring ones tell the same structure."""
+_PEAK_PROMINENCE = 0.5
+
+
+@dataclass(frozen=True)
+class RadialDistributions:
+    """g(r) and n(r) of a trajectory.
+
+    Attributes
+    ----------
+    r_A : ndarray, shape (B,)
+        Centres of the bins, Å.
+    cutoff_A : float
+        Largest distance, Å.
+    g : dict of str to ndarray
+        g(r) by pair, elements in alphabetical order, as in ``B-S``.
+    coordination : dict of str to ndarray
+        Mean number of neighbours to the upper edge of each bin; ``B-S``: S around B.
+    first_peak_A : dict of str to float or None
+        Position of the first peak of each g(r), Å; None where there is none.
+    """
+
+    r_A: Floats
+    cutoff_A: float
+    g: dict[str, Floats]
+    coordination: dict[str, Floats]
+    first_peak_A: dict[str, float | None]
+
+
+def radial_distributions(
+    trajectory: Trajectory, cutoff_A: float, bin_A: float
+) -> RadialDistributions:
+    """Partial g(r) of all pairs of elements, each frame in its own (triclinic) cell.
+
+    g(r) of like atoms counts the other N − 1 of them, so that an ideal gas of any size gives 1.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        Frames; at most :data:`MOST_FRAMES` of them are used.
+    cutoff_A : float
+        Largest distance, Å; lowered to half of the cell's least width.
+    bin_A : float
+        Bin width, Å.
+
+    Returns
+    -------
+    RadialDistributions
+        Averages over the frames.
+
+    Raises
+    ------
+    UsageError
+        Where the cutoff holds fewer than two bins.
+    """
+    # The most compact basis of the same lattice has the widest half-width.
+    basis = np.rint(minkowski_reduce(trajectory.mean_cell)[1])  # type: ignore[no-untyped-call]
+    cells = basis @ trajectory.cells
+    cutoff = min(cutoff_A, 0.5 * _least_width(cells))
+    bins = int(round(cutoff / bin_A, 6))
+    if bins < 2:
+        raise UsageError(f"--rdf-bin {bin_A:g}: expected less than half of {cutoff:.3g} Å")
+    cutoff = bins * bin_A
+    chosen = np.unique(
+        np.linspace(0, trajectory.n_frames - 1, min(MOST_FRAMES, trajectory.n_frames)).astype(int)
+    )
+    members = {element: trajectory.indices(element) for element in np.unique(trajectory.elements)}
+    pairs = list(combinations_with_replacement(members, 2))
+    g = {f"{a}-{b}": np.zeros(bins) for a, b in pairs}
+    counts = {f"{a}-{b}": np.zeros(bins) for a, b in pairs}
+    compute = freud.density.RDF(bins, cutoff)
+    for t in chosen:
+        box = freud.box.Box.from_box_lengths_and_angles(*_lengths_and_angles(cells[t]))
+        points = box.make_absolute(trajectory.fractional[t] @ np.linalg.inv(basis) % 1.0)
+        for a, b in pairs:
+            like = a == b
+            query = {"r_max": cutoff, "exclude_ii": like}
+            compute.compute((box, points[members[b]]), points[members[a]], neighbors=query)
+            size = len(members[a])
+            scale = size / max(size - 1, 1) if like else 1.0
+            g[f"{a}-{b}"] += compute.rdf * scale / len(chosen)
+            counts[f"{a}-{b}"] += compute.bin_counts / size / len(chosen)
+    r = (np.arange(bins, dtype=np.float64) + 0.5) * bin_A
+    coordination = _running(counts, {element: len(atoms) for element, atoms in members.items()})
+    peaks = {pair: first_peak(r, values) for pair, values in g.items()}
+    return RadialDistributions(r, cutoff, g, coordination, peaks)
+
+
+def first_peak(r_A: Floats, g: Floats) -> float | None:
+    """Position of the first peak of g(r) above 1, by a parabola through its top, Å."""
+    tops, _ = find_peaks(np.append(g, 0.0), height=1.0, prominence=_PEAK_PROMINENCE)
+    tops = tops[(tops > 0) & (tops < len(g) - 1)]
+    if len(tops) == 0:
+        return None
+    top = int(tops[0])
+    left, middle, right = g[top - 1 : top + 2]
+    curvature = left - 2.0 * middle + right
+    shift = 0.0 if curvature == 0.0 else 0.5 * (left - right) / curvature
+    return float(r_A[top] + shift * (r_A[1] - r_A[0]))
+
+
+def _running(counts: dict[str, Floats], sizes: dict[str, int]) -> dict[str, Floats]:
+    """Sum the histograms to running coordination numbers, in both directions."""
+    running = {}
+    for pair, histogram in counts.items():
+        a, b = pair.split("-")
+        running[pair] = np.cumsum(histogram)
+        running[f"{b}-{a}"] = running[pair] * sizes[a] / sizes[b]
+    return running
+
+
+def _least_width(cells: Floats) -> float:
+    """Least distance between opposite faces of the cells, Å."""
+    return float(1.0 / np.linalg.norm(np.linalg.inv(cells), axis=1).max())
+
+
+def _lengths_and_angles(cell: Floats) -> tuple[float, ...]:
+    a, b, c = cell
+    lengths = np.linalg.norm(cell, axis=1)
+    cosines = np.array([b @ c, a @ c, a @ b]) / np.array(
+        [lengths[1] * lengths[2], lengths[0] * lengths[2], lengths[0] * lengths[1]]
+    )
+    return (*lengths.tolist(), *np.arccos(cosines).tolist())

