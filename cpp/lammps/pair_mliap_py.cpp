@@ -274,8 +274,9 @@ void PairMLIAPPy::tally()
 
 void PairMLIAPPy::tally_virial(int i, int j, const double *rij, const double *fij)
 {
-  const double v[6] = {-rij[0] * fij[0], -rij[1] * fij[1], -rij[2] * fij[2],
-                       -rij[0] * fij[1], -rij[0] * fij[2], -rij[1] * fij[2]};
+  // Symmetrised as ASE does: a model whose tensors went through float32 is equivariant to 1e-8 only.
+  const auto term = [&](int a, int b) { return -0.5 * (rij[a] * fij[b] + rij[b] * fij[a]); };
+  const double v[6] = {term(0, 0), term(1, 1), term(2, 2), term(0, 1), term(0, 2), term(1, 2)};
   for (int k = 0; k < 6; ++k) {
     if (vflag_global) virial[k] += v[k];
     if (vflag_atom) {

@@ -42,8 +42,9 @@ class Data {
 
   void update_pair_forces(const py::object &forces)
   {
+    const bool tensor = py::hasattr(forces, "detach");
     const py::array_t<double, py::array::c_style | py::array::forcecast> fij(
-        forces.attr("detach")().attr("cpu")().attr("numpy")());
+        tensor ? forces.attr("detach")().attr("cpu")().attr("numpy")() : forces);
     if (static_cast<std::size_t>(fij.size()) != step.fij.size())
       throw std::runtime_error("the model gave " + std::to_string(fij.size() / 3) +
                                " pair forces for " + std::to_string(step.npairs()) + " pairs");
@@ -111,6 +112,9 @@ class PythonModel : public Model {
       loaded.attr("compute")(py::cast(Data(step, exchange)));
     } catch (const py::error_already_set &problem) {
       throw std::runtime_error(one_line(problem));
+    } catch (const py::builtin_exception &problem) {
+      PyErr_Clear();    // a host would trip over what pybind11 left behind
+      throw std::runtime_error(problem.what());
     }
   }
 

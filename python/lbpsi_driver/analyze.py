@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
+from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
@@ -42,6 +43,7 @@ from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory, re
 from lbpsi_driver.report import figures
 
 RESULTS = "results.json"
+TRAJECTORY = "trajectory.dump"
 ROOM_K = 300.0
 
 DEFINITIONS = {
@@ -168,28 +170,30 @@ class AnalyzeResult(_Record):
 
     def table(self) -> Group:
         """Render for a terminal: a row a temperature, Ea and remarks below."""
-        table = Table(title=f"{self.run}: {self.mobile}, z = {self.charge_e:g} e")
+        title = Text(f"{self.run}: {self.mobile}, z = {self.charge_e:g} e")
+        table = Table(title=title, box=SIMPLE_HEAD, leading=1)
         for head in ("T\nK", "ρ\ng/cm³", "D\n1e-7 cm²/s", "log-log\nslope"):
             table.add_column(head, justify="right", overflow="fold")
         for head in ("σ_NE\nmS/cm", "σ\nmS/cm", "Haven\nratio"):
             table.add_column(head, justify="right", overflow="fold")
-        table.add_column("diffusive")
-        table.show_lines = True
+        table.add_column("diffu-\nsive")
         for row in self.temperatures:
             D = row.D_cm2_per_s[self.mobile]
             table.add_row(
                 row.label if row.temperature_K is None else f"{row.temperature_K:g}",
-                _show(row.density_g_cm3, "\n"),
-                _show(D.scaled(1e7), "\n"),
+                _stack(row.density_g_cm3),
+                _stack(D.scaled(1e7)),
                 "-" if D.loglog_slope is None else f"{D.loglog_slope:.2f}",
-                _show(row.sigma_NE_mS_per_cm, "\n"),
-                _show(row.sigma_mS_per_cm, "\n"),
-                _show(row.haven_ratio, "\n"),
+                _stack(row.sigma_NE_mS_per_cm),
+                _stack(row.sigma_mS_per_cm),
+                _stack(row.haven_ratio),
                 "yes" if D.diffusive else "no",
             )
         return Group(*([table] if self.temperatures else []), *map(Text, self._lines()))
 
     def _lines(self) -> list[str]:
+        if not self.files:
+            return ["would read: " + ", ".join(self.inputs)]
         fit = self.arrhenius
         lines = [f"warning: {warning}" for warning in self.warnings]
         lines += [
@@ -211,10 +215,7 @@ class AnalyzeResult(_Record):
                 f"on the line at 300 K: D {_show(fit.D_300K_cm2_per_s.scaled(1e7))} 1e-7 cm²/s, "
                 f"σ_NE {_show(fit.sigma_NE_300K_mS_per_cm)} mS/cm"
             )
-        if self.files:
-            lines.append(f"written: {self.output}: {', '.join(self.files.values())}")
-        else:
-            lines.append("would read: " + ", ".join(self.inputs))
+        lines.append(f"written: {RESULTS}, {len(self.files) - 1} curves and figures: {self.output}")
         return lines
 
 
@@ -260,12 +261,11 @@ def analyze(options: AnalyzeOptions, *, dry_run: bool = False) -> AnalyzeResult:
     UsageError
         One line: nothing to analyse there, no mobile ion, a file that can't be read or written.
     """
-    charge = charge_of(options.mobile, options.charge)
     sources, warnings = _find(options)
     quench = _quench_history(options.run)
     if not sources and quench is None:
         raise UsageError(
-            f"--run {options.run}: no T300/trajectory.dump or the like and no history.dat in it; "
+            f"--run {options.run}: no T300/{TRAJECTORY} or the like and no history.dat in it; "
             "give a sweep's folder, a quench's folder or a trajectory file"
         )
     output = options.output or (options.run if options.run.is_dir() else options.run.parent)
@@ -273,17 +273,17 @@ def analyze(options: AnalyzeOptions, *, dry_run: bool = False) -> AnalyzeResult:
         run=str(options.run),
         output=str(output),
         mobile=options.mobile,
-        charge_e=charge,
+        charge_e=charge_of(options.mobile, options.charge),
         options=options.model_dump(mode="json"),
-        inputs=[str(path) for path in [*[s.path for s in sources], *([quench] if quench else [])]],
+        inputs=[str(path) for path in (*(s.path for s in sources), quench) if path is not None],
         arrhenius=ArrheniusRecord(reason="nothing analysed yet"),
         warnings=warnings,
     )
     if dry_run:
         return result
-    with writing(output):
+    with writing(output):  # before the work, not after it
         output.mkdir(parents=True, exist_ok=True)
-    runs = [_analyze_run(source, options, charge) for source in sources]
+    runs = [_analyze_run(source, options, result.charge_e) for source in sources]
     with writing(output):
         if quench is not None:
             _add_quench(result, quench, output)
@@ -299,7 +299,9 @@ def _find(options: AnalyzeOptions) -> tuple[list[_Source], list[str]]:
     """Trajectories of a run by temperature, and what is missing."""
     run = options.run
     if run.is_file():
-        return [_Source(run.stem, run, options.temperature, options.timestep)], []
+        if run.name != TRAJECTORY or not _TEMPERATURE_FOLDER.fullmatch(run.resolve().parent.name):
+            return [_Source(run.stem, run, options.temperature, options.timestep)], []
+        run = run.parent
     if not run.is_dir():
         raise UsageError(f"--run {run}: no such file or folder; run sweep first")
     folders = {}
@@ -309,12 +311,12 @@ def _find(options: AnalyzeOptions) -> tuple[list[_Source], list[str]]:
             folders[float(match[1])] = folder
     sources, warnings = [], []
     for temperature, folder in sorted(folders.items()):
-        path = folder / "trajectory.dump"
+        path = folder / TRAJECTORY
         if path.is_file():
             timestep = options.timestep or _sweep_options(folder.parent).get("timestep")
             sources.append(_Source(folder.resolve().name, path, temperature, timestep))
         elif folder != run:
-            warnings.append(f"{folder.name}: no trajectory.dump yet, left out")
+            warnings.append(f"{folder.name}: no {TRAJECTORY} yet, left out")
     for warning in warnings:
         _LOG.warning(warning)
     return sources, warnings
@@ -533,10 +535,23 @@ def _draw(result: AnalyzeResult, runs: list[_Run], fit: ArrheniusFit | None, out
     )
 
 
-def _show(estimate: Estimate, gap: str = " ") -> str:
-    """Write number and interval as a table has room for."""
-    if estimate.mean is None:
+def _show(estimate: Estimate) -> str:
+    """Write number and interval in a line."""
+    if estimate.mean is None or estimate.ci95 is None:
+        return _digits(estimate.mean)
+    low, high = estimate.ci95
+    return f"{_digits(estimate.mean)} (95 %: {_digits(low)} to {_digits(high)})"
+
+
+def _stack(estimate: Estimate) -> str:
+    """Write the number above its interval, for a column of a table."""
+    if estimate.mean is None or estimate.ci95 is None:
+        return _digits(estimate.mean)
+    low, high = estimate.ci95
+    return f"{_digits(estimate.mean)}\n{_digits(low)} –\n{_digits(high)}"
+
+
+def _digits(value: float | None) -> str:
+    if value is None:
         return "-"
-    if estimate.ci95 is None:
-        return f"{estimate.mean:.3g}"
-    return f"{estimate.mean:.3g}{gap}({estimate.ci95[0]:.3g}–{estimate.ci95[1]:.3g})"
+    return f"{value:.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"

@@ -131,11 +131,13 @@ class AnalyzeOptions(Options):
     """Options of ``analyze``: trajectories -> observables with error bars."""
 
     run: Path = Field(
-        Path("runs/sweep"), description="a sweep's folder, or a trajectory (dump, extxyz, XDATCAR)"
+        Path("runs/sweep"),
+        description="a sweep's or quench's folder, or a trajectory (dump, extxyz, XDATCAR)",
     )
     output: Path | None = Field(None, description="where results.json and figures go; default: run")
     timestep: Positive | None = Field(
-        None, description="time between frames of a foreign extxyz or XDATCAR, or per MD step of a dump, fs"
+        None,
+        description="time per MD step of a foreign dump, between frames of extxyz or XDATCAR, fs",
     )
     temperature: Positive | None = Field(None, description="temperature of a foreign trajectory, K")
     elements: tuple[str, ...] = Field(

@@ -32,11 +32,109 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What all ranks need to know: the decks, and whether there is anything left to run."""
+class Campaign:
+    """A verb's decks in one run folder.
 
-    runs: dict[str, engine.DeckRun]
-    finished: bool
+    Attributes
+    ----------
+    verb : str
+        Name of the manifest's record.
+    options : DynamicsOptions
+        Options of the verb.
+    folder, data : Path
+        Run folder, and the cell in any format that ``structure.read_cell`` knows.
+    deck, final : str
+        The deck and the file it ends with.
+    tasks : tuple of Task
+        What is run with it.
+    owns : tuple of str
+        Patterns of the decks' files, set aside when a forced run supersedes another.
+    """
+
+    verb: str
+    options: DynamicsOptions
+    folder: Path
+    data: Path
+    deck: str
+    final: str
+    tasks: tuple[Task, ...]
+    owns: tuple[str, ...]
+
+    def carry_out(
+        self, collect: Callable[[], dict[str, Any]], *, dry_run: bool
+    ) -> dict[str, Any] | None:
+        """Open the folder, run what is not done, store the result; every rank calls it.
+
+        Parameters
+        ----------
+        collect : callable
+            Makes the result from finished decks; called on rank 0.
+        dry_run : bool
+            Write the decks and stop.
+
+        Returns
+        -------
+        dict or None
+            The result on rank 0, unless ``dry_run``.
+
+        Raises
+        ------
+        UsageError
+            Bad input, a folder of another configuration, or a run that went wrong.
+        """
+        # Collective, so before rank 0 goes ahead alone.
+        threads = self.options.threads or parallel.threads_per_rank()
+        if dry_run:
+            parallel.on_root(lambda: self._lay_out(threads))
+            return None
+        # Only rank 0 holds the manifest.
+        opened: list[manifest.Run] = []
+
+        def begin() -> dict[str, engine.DeckRun] | None:
+            run = self._open()
+            opened.append(run)
+            finals = (self.folder / task.subfolder / self.final for task in self.tasks)
+            if run.finished is not None and all(map(engine.is_whole, finals)):
+                return None
+            run.note(seeds={task.name or self.verb: task.seed for task in self.tasks})
+            return self._lay_out(threads)
+
+        decks = parallel.on_root(begin)
+        if decks is not None:
+            run_all(self.verb, decks)
+            for run in opened:
+                run.finish(collect())
+        return opened[0].finished if opened else None
+
+    def _open(self) -> manifest.Run:
+        return manifest.open_run(
+            self.folder,
+            self.verb,
+            self.options,
+            force=self.options.force,
+            inputs=input_files(self.options, self.data),
+            owns=self.owns,
+        )
+
+    def _lay_out(self, threads: int) -> dict[str, engine.DeckRun]:
+        """Write inputs, decks and the commands that run them; return the decks by task."""
+        atoms = structure.read_cell(self.data)
+        elements = structure.type_elements(atoms)
+        with manifest.writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+        structure.write_data(self.folder / DATA, atoms)
+        shared = {"data": DATA, "elements": " ".join(elements)}
+        shared |= _forces(self.options, self.folder, elements, threads)
+        sizes = parallel.group_sizes(parallel.size(), len(self.tasks))
+        runs = {}
+        for number, task in enumerate(self.tasks):
+            own = self.folder / task.subfolder
+            variables = shared | task.variables | {"seed": str(task.seed)}
+            for name in {"data", "model", "potential"} & variables.keys():
+                variables[name] = os.path.relpath(self.folder / variables[name], own)
+            runs[task.name] = engine.DeckRun(self.deck, own.resolve(), variables, self.final)
+            runs[task.name].write(sizes[number % len(sizes)])
+        return runs
 
 
 def input_files(options: DynamicsOptions, data: Path) -> dict[str, Path]:
@@ -60,64 +158,6 @@ def input_files(options: DynamicsOptions, data: Path) -> dict[str, Path]:
     from lbpsi_driver import potential
 
     return {"data": data, "model": potential.resolve(options.model)}
-
-
-def lay_out(
-    options: DynamicsOptions,
-    folder: Path,
-    data: Path,
-    deck: str,
-    final: str,
-    tasks: Sequence[Task],
-    *,
-    threads: int,
-) -> dict[str, engine.DeckRun]:
-    """Write inputs, decks and commands of all tasks into the run folder; rank 0 calls it.
-
-    Parameters
-    ----------
-    options : DynamicsOptions
-        Options of the verb.
-    folder : Path
-        The run folder.
-    data : Path
-        The cell, in any format that ``structure.read_cell`` knows.
-    deck, final : str
-        The deck and the file it ends with.
-    tasks : sequence of Task
-        What is run with it.
-    threads : int
-        Threads a rank.
-
-    Returns
-    -------
-    dict of str to DeckRun
-        The decks by the tasks' names.
-
-    Raises
-    ------
-    UsageError
-        A cell, model or include that can't be used, or a folder that can't be written.
-    """
-    atoms = structure.read_cell(data)
-    elements = structure.type_elements(atoms)
-    with manifest.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    structure.write_data(folder / DATA, atoms)
-    forces = _forces(options, folder, elements, threads)
-    sizes = parallel.group_sizes(parallel.size(), len(tasks))
-    runs = {}
-    for number, task in enumerate(tasks):
-        own = folder / task.subfolder
-        variables = {"data": DATA, "elements": " ".join(elements), **forces, **task.variables}
-        for name in {"data", "model", "potential"} & variables.keys():
-            variables[name] = os.path.relpath(folder / variables[name], own)
-        variables["seed"] = str(task.seed)
-        runs[task.name] = engine.DeckRun(deck, own.resolve(), variables, final)
-        with manifest.writing(own):
-            own.mkdir(parents=True, exist_ok=True)
-        runs[task.name].write(sizes[number % len(sizes)])
-    return runs
 
 
 def run_all(verb: str, runs: dict[str, engine.DeckRun]) -> None:
@@ -155,68 +195,6 @@ def run_all(verb: str, runs: dict[str, engine.DeckRun]) -> None:
             raise UsageError(f"{verb} stopped: {what}{others}")
 
     parallel.on_root(check)
-
-
-def carry_out(
-    verb: str,
-    options: DynamicsOptions,
-    folder: Path,
-    data: Path,
-    lay: Callable[[], dict[str, engine.DeckRun]],
-    *,
-    owns: Sequence[str],
-    collect: Callable[[dict[str, engine.DeckRun]], dict[str, Any]],
-    dry_run: bool,
-) -> dict[str, Any] | None:
-    """Open the folder, run what is not done, store the result; every rank calls it.
-
-    Parameters
-    ----------
-    verb : str
-        Name of the manifest's record.
-    options : DynamicsOptions
-        Options of the verb.
-    folder, data : Path
-        Run folder and cell.
-    lay : callable
-        Writes the decks and returns them; called on rank 0.
-    owns : sequence of str
-        Patterns of the decks' files, set aside when a forced run supersedes another.
-    collect : callable
-        Makes the result from finished decks; called on rank 0.
-    dry_run : bool
-        Write the decks and stop.
-
-    Returns
-    -------
-    dict or None
-        The result on rank 0, unless ``dry_run``.
-
-    Raises
-    ------
-    UsageError
-        Bad input, a folder of another configuration, or a run that went wrong.
-    """
-    run: manifest.Run | None = None
-
-    def begin() -> Plan:
-        nonlocal run
-        if dry_run:
-            return Plan(lay(), finished=True)
-        files = input_files(options, data)
-        run = manifest.open_run(folder, verb, options, force=options.force, inputs=files, owns=owns)
-        runs = lay()
-        run.note(seeds={name: int(one.variables["seed"]) for name, one in runs.items()})
-        return Plan(runs, run.finished is not None and all(one.done for one in runs.values()))
-
-    plan = parallel.on_root(begin)
-    if not plan.finished:
-        run_all(verb, plan.runs)
-    if run is None:
-        return None
-    if not plan.finished:
-        run.finish(collect(plan.runs))
-    return run.finished
 
 
 def _forces(

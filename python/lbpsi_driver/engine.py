@@ -73,7 +73,7 @@ class DeckRun:
     @property
     def done(self) -> bool:
         """Whether the deck has run to its end: its last file is there, whole."""
-        return _is_whole(self.folder / self.final)
+        return is_whole(self.folder / self.final)
 
     def command(self, ranks: int = 1) -> str:
         """Give the shell command that runs the deck by hand, in the run folder."""
@@ -244,8 +244,14 @@ def damaged_restarts(folder: Path) -> list[str]:
     ]
 
 
-def _is_whole(path: Path) -> bool:
-    """Whether a data file has a velocity for each of its atoms: LAMMPS writes them last."""
+def is_whole(path: Path) -> bool:
+    """Tell whether a data file has a velocity for each of its atoms: LAMMPS writes them last.
+
+    Parameters
+    ----------
+    path : Path
+        A data file that ``write_data`` wrote.
+    """
     try:
         head, _, velocities = path.read_text(encoding="utf-8").rpartition("\nVelocities\n\n")
     except OSError:

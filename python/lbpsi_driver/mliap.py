@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import io
 import os
 import sys
 import types
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +91,9 @@ def import_mace() -> types.ModuleType:
         Where MACE is not installed or does not have it.
     """
     import_torch()
-    with _stub_lammps_mliap(), warnings.catch_warnings():
-        # e3nn calls torch's retired names by the hundred
+    # MACE announces each accelerator that it does not find, e3nn torch's names that retire
+    quiet = redirect_stdout(io.StringIO())
+    with _stub_lammps_mliap(), quiet, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
             return importlib.import_module("mace.calculators.lammps_mliap_mace")

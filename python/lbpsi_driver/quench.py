@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from rich.table import Table
 
-from lbpsi_driver import dynamics, engine, history, parallel
+from lbpsi_driver import dynamics, engine, history
 from lbpsi_driver.config import QuenchOptions
 
 DECK = "quench.in"
@@ -88,48 +88,34 @@ def quench(options: QuenchOptions, *, dry_run: bool = False) -> QuenchResult | N
     UsageError
         Bad input, a folder that belongs to another configuration, or a run that went wrong.
     """
-    # Collective, so before rank 0 goes ahead alone.
-    threads = options.threads or parallel.threads_per_rank()
-
-    def lay() -> dict[str, engine.DeckRun]:
-        return dynamics.lay_out(
-            options, options.output, options.data, DECK, FINAL, _tasks(options), threads=threads
-        )
-
-    result = dynamics.carry_out(
-        "quench",
-        options,
-        options.output,
-        options.data,
-        lay,
-        owns=OWNS,
-        collect=lambda runs: _collect(options, runs),
-        dry_run=dry_run,
+    campaign = dynamics.Campaign(
+        "quench", options, options.output, options.data, DECK, FINAL, _tasks(options), OWNS
     )
+    result = campaign.carry_out(lambda: _collect(options), dry_run=dry_run)
     return None if result is None else QuenchResult.model_validate(result)
 
 
-def _tasks(options: QuenchOptions) -> list[dynamics.Task]:
+def _tasks(options: QuenchOptions) -> tuple[dynamics.Task, ...]:
     names = ("low", "high", "rate", "warm", "relax", "hold", "equilibrate")
     schedule = {name: f"{getattr(options, name):.12g}" for name in names}
     schedule["supercell"] = " ".join(map(str, options.supercell))
     schedule["melt_ensemble"] = options.melt_ensemble
     if options.replicas == 1:
-        return [dynamics.Task("", "", options.seed, schedule)]
-    return [
+        return (dynamics.Task("", "", options.seed, schedule),)
+    return tuple(
         dynamics.Task(f"replica {number}", f"replica{number}", options.seed + number - 1, schedule)
         for number in range(1, options.replicas + 1)
-    ]
+    )
 
 
-def _collect(options: QuenchOptions, runs: dict[str, engine.DeckRun]) -> dict[str, Any]:
+def _collect(options: QuenchOptions) -> dict[str, Any]:
     cells = []
-    for run, task in zip(runs.values(), _tasks(options), strict=True):
+    for task in _tasks(options):
         folder = options.output / task.subfolder
         rows = history.read_history(folder)
         cells.append(
             QuenchedCell(
-                seed=int(run.variables["seed"]),
+                seed=task.seed,
                 data=folder / FINAL,
                 folder=folder,
                 temperature=rows.mean("temperature", "equilibrate"),

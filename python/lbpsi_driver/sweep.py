@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 from rich.table import Table
 
-from lbpsi_driver import dynamics, engine, history, parallel
+from lbpsi_driver import dynamics, engine, history
 from lbpsi_driver.config import SweepOptions
 
 DECK = "sweep.in"
@@ -89,30 +89,16 @@ def sweep(options: SweepOptions, *, dry_run: bool = False) -> SweepResult | None
         Bad input, a folder that belongs to another configuration, or, after the others have
         ended, a run that went wrong.
     """
-    # Collective, so before rank 0 goes ahead alone.
-    threads = options.threads or parallel.threads_per_rank()
-
-    def lay() -> dict[str, engine.DeckRun]:
-        return dynamics.lay_out(
-            options, options.output, options.data, DECK, FINAL, _tasks(options), threads=threads
-        )
-
-    result = dynamics.carry_out(
-        "sweep",
-        options,
-        options.output,
-        options.data,
-        lay,
-        owns=OWNS,
-        collect=lambda runs: _collect(options, runs),
-        dry_run=dry_run,
+    campaign = dynamics.Campaign(
+        "sweep", options, options.output, options.data, DECK, FINAL, _tasks(options), OWNS
     )
+    result = campaign.carry_out(lambda: _collect(options), dry_run=dry_run)
     return None if result is None else SweepResult.model_validate(result)
 
 
-def _tasks(options: SweepOptions) -> list[dynamics.Task]:
+def _tasks(options: SweepOptions) -> tuple[dynamics.Task, ...]:
     times = {name: f"{getattr(options, name):.12g}" for name in ("time", "equilibration")}
-    return [
+    return tuple(
         dynamics.Task(
             f"{temperature:g} K",
             f"T{temperature:g}",
@@ -121,10 +107,10 @@ def _tasks(options: SweepOptions) -> list[dynamics.Task]:
             {"temperature": f"{temperature:.12g}", **times},
         )
         for temperature in options.temperatures
-    ]
+    )
 
 
-def _collect(options: SweepOptions, runs: dict[str, engine.DeckRun]) -> dict[str, Any]:
+def _collect(options: SweepOptions) -> dict[str, Any]:
     swept = []
     for task, temperature in zip(_tasks(options), options.temperatures, strict=True):
         folder = options.output / task.subfolder
@@ -132,7 +118,7 @@ def _collect(options: SweepOptions, runs: dict[str, engine.DeckRun]) -> dict[str
         swept.append(
             SweptRun(
                 temperature=temperature,
-                seed=int(runs[task.name].variables["seed"]),
+                seed=task.seed,
                 folder=folder,
                 trajectory=folder / history.TRAJECTORY,
                 mean_temperature=rows.mean("temperature", "production"),

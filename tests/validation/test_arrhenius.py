@@ -31,7 +31,7 @@ def test_exact_data_come_back():
     assert fit.chi2_per_degree == pytest.approx(0.0, abs=1e-12)
 
 
-def test_the_unit_of_Ea():
+def test_the_unit_of_the_activation_energy():
     """A slope of 11604.5 K against 1/T is 1 eV: T in K, not 1000/T, and ln, not log10."""
     values = np.exp(-11604.518 / TEMPERATURES)
     assert arrhenius(TEMPERATURES, estimates(values, 0.1)).Ea_eV.mean == pytest.approx(
@@ -88,7 +88,7 @@ def test_a_line_that_does_not_fit_widens_the_interval():
     assert np.ptp(fit.Ea_eV.ci95) > 3 * np.ptp(straight.Ea_eV.ci95)
 
 
-def test_fewer_than_three_temperatures_have_no_Ea():
+def test_fewer_than_three_temperatures_have_no_activation_energy():
     two = TEMPERATURES[:2]
     assert "2 diffusive temperature" in arrhenius(two, estimates(law(two), 0.1))
     twice = np.array([300.0, 400.0, 400.0])

@@ -165,15 +165,18 @@ def collective_diffusion(
     stop = int(np.diff(edges).min()) // 2
     lags = log_lags(stop, 4 * _LAGS_A_BLOCK)
     lags = lags[lags >= start]
-    tracer, summed = np.empty(number), np.empty(number)
-    for block, (low, high) in enumerate(pairwise(edges)):
-        inside = (index >= low) & (index <= high)
-        tracer[block] = _slope(positions[inside], lags, index[inside]) / 6.0
-        summed[block] = _slope(total[inside], lags, index[inside]) / (6.0 * positions.shape[1])
+    tracer = _slopes(positions, lags, index, edges) / 6.0
+    summed = _slopes(total, lags, index, edges) / (6.0 * positions.shape[1])
     unit = CM2_PER_S_PER_A2_PER_PS / spacing_ps
     D_sigma = _positive(mean_of_blocks(summed * unit))
     ratio = _haven_ratio(D_tracer_cm2_per_s, D_sigma, tracer, summed)
     return Collective(D_sigma, ratio, (start * spacing_ps, stop * spacing_ps))
+
+
+def _slopes(positions: Floats, lags: Integers, index: Integers, edges: Integers) -> Floats:
+    """Slope of the MSD in each block of the run."""
+    blocks = [(index >= low) & (index <= high) for low, high in pairwise(edges)]
+    return np.array([_slope(positions[block], lags, index[block]) for block in blocks])
 
 
 def _slope(positions: Floats, lags: Integers, index: Integers) -> float:

@@ -219,7 +219,7 @@ def tracer_diffusion(
     if window is None:
         return TracerDiffusion(None, None, None, False, "too few lags, or ions that don't move")
     reason = judge(window, float(stats.msd_A2[-1]))
-    inside = _informative(_from(stats, window.start_ps))
+    inside = informative(_from(stats, window.start_ps))
     if len(inside.lags_ps) < LEAST_LAGS:
         reason = reason or "MSD doesn't grow steadily in the window: run too short"
         return TracerDiffusion(None, None, window, False, reason)
@@ -276,12 +276,12 @@ def _from(stats: LagStatistics, start_ps: float) -> LagStatistics:
     return _at(stats, np.flatnonzero(stats.lags_ps >= start_ps * (1.0 - 1e-9)))
 
 
-def _informative(stats: LagStatistics) -> LagStatistics:
-    """Lags that each add information to the ones before.
+def informative(stats: LagStatistics) -> LagStatistics:
+    """Keep the lags that each add information to the ones before.
 
     kinisi's covariance of two lags, variance_i / independent_j for i before j, is positive
-    definite only where variance times independent grows with the lag. Noise between neighbouring
-    lags breaks that, and the regression then lands anywhere.
+    definite only where variance times independent grows with the lag, and nearly singular where
+    it hardly does. Noise between neighbouring lags does that, and the regression lands anywhere.
     """
     information = stats.variance_A4 * stats.independent
     kept = [0]

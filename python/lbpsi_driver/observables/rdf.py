@@ -12,7 +12,7 @@ from ase.geometry import minkowski_reduce
 from scipy.signal import find_peaks
 
 from lbpsi_driver.config import UsageError
-from lbpsi_driver.observables.trajectory import Floats, Trajectory
+from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 
 MOST_FRAMES = 100
 """Frames used, evenly over the run: neighbouring ones tell the same structure."""
@@ -73,34 +73,28 @@ def radial_distributions(
     # The most compact basis of the same lattice has the widest half-width.
     basis = np.rint(minkowski_reduce(trajectory.mean_cell)[1])  # type: ignore[no-untyped-call]
     cells = basis @ trajectory.cells
-    cutoff = min(cutoff_A, 0.5 * _least_width(cells))
+    # freud refuses half the width itself.
+    cutoff = min(cutoff_A, 0.4999 * _least_width(cells))
     bins = int(round(cutoff / bin_A, 6))
     if bins < 2:
         raise UsageError(f"--rdf-bin {bin_A:g}: expected less than half of {cutoff:.3g} Å")
     cutoff = bins * bin_A
-    chosen = np.unique(
-        np.linspace(0, trajectory.n_frames - 1, min(MOST_FRAMES, trajectory.n_frames)).astype(int)
-    )
+    last = trajectory.n_frames - 1
+    chosen = np.linspace(0, last, min(MOST_FRAMES, last + 1)).astype(int)
     members = {element: trajectory.indices(element) for element in np.unique(trajectory.elements)}
     pairs = list(combinations_with_replacement(members, 2))
-    g = {f"{a}-{b}": np.zeros(bins) for a, b in pairs}
-    counts = {f"{a}-{b}": np.zeros(bins) for a, b in pairs}
+    g, counts = ({f"{a}-{b}": np.zeros(bins) for a, b in pairs} for _ in range(2))
     compute = freud.density.RDF(bins, cutoff)
     for t in chosen:
         box = freud.box.Box.from_box_lengths_and_angles(*_lengths_and_angles(cells[t]))
         points = box.make_absolute(trajectory.fractional[t] @ np.linalg.inv(basis) % 1.0)
         for a, b in pairs:
-            like = a == b
-            query = {"r_max": cutoff, "exclude_ii": like}
-            compute.compute((box, points[members[b]]), points[members[a]], neighbors=query)
-            size = len(members[a])
-            scale = size / max(size - 1, 1) if like else 1.0
-            g[f"{a}-{b}"] += compute.rdf * scale / len(chosen)
-            counts[f"{a}-{b}"] += compute.bin_counts / size / len(chosen)
+            values, neighbours = _pair(compute, box, points[members[a]], points[members[b]], a == b)
+            g[f"{a}-{b}"] += values / len(chosen)
+            counts[f"{a}-{b}"] += neighbours / len(chosen)
     r = (np.arange(bins, dtype=np.float64) + 0.5) * bin_A
-    coordination = _running(counts, {element: len(atoms) for element, atoms in members.items()})
     peaks = {pair: first_peak(r, values) for pair, values in g.items()}
-    return RadialDistributions(r, cutoff, g, coordination, peaks)
+    return RadialDistributions(r, cutoff, g, _running(counts, members), peaks)
 
 
 def first_peak(r_A: Floats, g: Floats) -> float | None:
@@ -116,13 +110,22 @@ def first_peak(r_A: Floats, g: Floats) -> float | None:
     return float(r_A[top] + shift * (r_A[1] - r_A[0]))
 
 
-def _running(counts: dict[str, Floats], sizes: dict[str, int]) -> dict[str, Floats]:
+def _pair(
+    compute: freud.density.RDF, box: freud.box.Box, around: Floats, of: Floats, like: bool
+) -> tuple[Floats, Floats]:
+    """g(r) of one pair in one frame, and the neighbours of an atom by bin."""
+    compute.compute((box, of), around, neighbors={"r_max": compute.r_max, "exclude_ii": like})
+    scale = len(around) / max(len(around) - 1, 1) if like else 1.0
+    return compute.rdf * scale, compute.bin_counts / len(around)
+
+
+def _running(counts: dict[str, Floats], members: dict[str, Integers]) -> dict[str, Floats]:
     """Sum the histograms to running coordination numbers, in both directions."""
     running = {}
     for pair, histogram in counts.items():
         a, b = pair.split("-")
         running[pair] = np.cumsum(histogram)
-        running[f"{b}-{a}"] = running[pair] * sizes[a] / sizes[b]
+        running[f"{b}-{a}"] = running[pair] * len(members[a]) / len(members[b])
     return running
 
 

@@ -9,42 +9,26 @@ own cell, which is what LAMMPS' ``compute msd`` does.
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import mmap
-import re
-import sys
-import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import ase.io
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import track
 
 from lbpsi_driver.config import UsageError
+from lbpsi_driver.observables.lammps_dump import read_dump
 from lbpsi_driver.units import G_PER_CM3_PER_AMU_PER_A3
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-Item = TypeVar("Item")
 
 _LOG = logging.getLogger(__name__)
-_FRAME = b"ITEM: TIMESTEP"
 _FS_PER_PS = 1000.0
-# Names of the three coordinates in a dump: (scaled by the cell, already unwrapped).
-_COORDINATES = {
-    ("xu", "yu", "zu"): (False, True),
-    ("xsu", "ysu", "zsu"): (True, True),
-    ("x", "y", "z"): (False, False),
-    ("xs", "ys", "zs"): (True, False),
-}
-_IMAGES = ("ix", "iy", "iz")
 # A grid sparser than this is no interval of frames with some missing: dumps at logarithmic times.
 _MOST_SPARSE_GRID = 10
 
@@ -284,7 +268,7 @@ def read_ase(path: Path, file_format: str, timestep_fs: float) -> Trajectory:
     try:
         frames = list(ase.io.iread(path, index=":", format=file_format))
     except Exception as err:  # ASE's readers raise whatever their parsers do
-        raise UsageError(f"{path}: not {file_format}: {err}") from err
+        raise UsageError(f"{path}: not {file_format}: {' '.join(str(err).split())}") from err
     if not frames:
         raise UsageError(f"{path}: no frames: is the file complete?")
     elements = np.array(frames[0].symbols)
@@ -329,222 +313,16 @@ def read_lammps_dump(path: Path, timestep_fs: float, elements: Sequence[str] = (
         One line: no whole frame, columns or element names missing, atoms that change, no
         periodic cell.
     """
-    with path.open("rb") as file, contextlib.closing(_map(file.fileno(), path)) as text:
-        frames = _find_frames(text, path)
-        columns = _read_columns(frames[0].columns, path)
-        cells = np.array([frame.cell for frame in frames])
-        changes = undo_flips(cells)
-        labels, raw = _read_rows(text, frames, columns, path)
-    names = _name_atoms(labels, columns.label == "element", elements, path)
-    origins = np.array([frame.origin for frame in frames])
-    fractional = _rebase(raw, changes)
-    if columns.continuous:
-        _warn_of_jumps(fractional, frames, path)
+    dump = read_dump(path)
+    names = _name_atoms(dump.labels, dump.named, elements, path)
+    changes = undo_flips(dump.cells)
+    fractional = _rebase(dump.fractional, changes)
+    if dump.continuous:
+        _warn_of_jumps(fractional, dump.steps, path)
     else:
         fractional = _nearest_images(fractional)
-    times = np.array([frame.step for frame in frames]) * timestep_fs / _FS_PER_PS
-    return Trajectory(fractional, changes @ cells, origins, times, names)
-
-
-@dataclass(frozen=True)
-class _Frame:
-    """One whole frame of a dump: its header, and where its rows are in the file."""
-
-    step: int
-    n_atoms: int
-    cell: Floats
-    origin: Floats
-    columns: tuple[str, ...]
-    start: int
-    stop: int
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Which columns of a dump hold what."""
-
-    names: tuple[str, ...]
-    id: int
-    label: Literal["element", "type"]
-    coordinates: list[int]
-    images: list[int]
-    scaled: bool
-    unwrapped: bool
-
-    @property
-    def continuous(self) -> bool:
-        """Whether the file itself tells how often an atom crossed the boundaries."""
-        return self.unwrapped or bool(self.images)
-
-
-def _map(descriptor: int, path: Path) -> mmap.mmap:
-    try:
-        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-    except ValueError as err:  # an empty file can't be mapped
-        raise UsageError(f"{path}: empty file; is the run finished?") from err
-
-
-def _find_frames(text: mmap.mmap, path: Path) -> list[_Frame]:
-    """Headers of all whole frames by time step, the last of each step."""
-    starts = [match.start() for match in re.finditer(_FRAME, text)]
-    whole: dict[int, _Frame] = {}
-    for start, stop in zip(starts, [*starts[1:], len(text)], strict=True):
-        frame = _read_header(text, start, stop, path)
-        if frame is None:
-            _LOG.warning("%s: the frame at byte %d is cut short; dropped", path, start)
-        else:
-            whole[frame.step] = frame
-    if not whole:
-        raise UsageError(f"{path}: no whole frame; is the run finished?")
-    frames = [whole[step] for step in sorted(whole)]
-    for frame in frames:
-        if frame.n_atoms != frames[0].n_atoms:
-            raise UsageError(
-                f"{path}: step {frame.step} has {frame.n_atoms} atoms, step {frames[0].step} had "
-                f"{frames[0].n_atoms}; analyse a trajectory with a fixed set of atoms"
-            )
-        if frame.columns != frames[0].columns:
-            raise UsageError(f"{path}: step {frame.step} has other columns; split the file")
-    return frames
-
-
-def _read_header(text: mmap.mmap, start: int, stop: int, path: Path) -> _Frame | None:
-    """Header of the frame in ``text[start:stop]``, None where header or rows are cut short."""
-    columns_at = text.find(b"ITEM: ATOMS", start, stop)
-    rows_at = text.find(b"\n", columns_at, stop) + 1
-    if columns_at < 0 or rows_at == 0:
-        return None
-    items: dict[str, list[str]] = {}
-    for line in text[start:columns_at].decode("ascii", "replace").splitlines():
-        if line.startswith("ITEM: "):
-            title = line.removeprefix("ITEM: ")
-            items[title] = []
-        else:
-            items[title].append(line)
-    bounds = next((title for title in items if title.startswith("BOX BOUNDS")), None)
-    try:
-        step, n_atoms = int(items["TIMESTEP"][0]), int(items["NUMBER OF ATOMS"][0])
-        box = np.array([line.split() for line in items[bounds or ""]], dtype=np.float64)
-        cell, origin = _read_box(box, bounds or "", path)
-    except (KeyError, IndexError, ValueError):
-        return None
-    # `dump_modify time` and `units` put items of the next frame before its TIMESTEP.
-    behind = text.find(b"ITEM:", rows_at, stop)
-    end = stop if behind < 0 else behind
-    rows = text[rows_at:end]
-    if rows.count(b"\n") != n_atoms or not rows.endswith(b"\n"):
-        return None
-    columns = tuple(text[columns_at:rows_at].decode("ascii", "replace").split()[2:])
-    return _Frame(step, n_atoms, cell, origin, columns, rows_at, end)
-
-
-def _read_box(box: Floats, title: str, path: Path) -> tuple[Floats, Floats]:
-    """Cell (rows) and origin from the three lines below ``BOX BOUNDS``, Å."""
-    flags = title.split()[-3:]
-    if flags != ["pp"] * 3 and flags[-1:] != ["origin"]:
-        raise UsageError(f"{path}: boundaries '{' '.join(flags)}': expected 'pp pp pp' (periodic)")
-    if "abc" in title:
-        return box[:, :3], box[:, 3]
-    low, high = box[:, 0].copy(), box[:, 1].copy()
-    xy, xz, yz = box[:, 2] if box.shape[1] == 3 else (0.0, 0.0, 0.0)
-    # LAMMPS writes the bounds of the parallelepiped, not of the cell's vectors.
-    low[0] -= min(0.0, xy, xz, xy + xz)
-    high[0] -= max(0.0, xy, xz, xy + xz)
-    low[1] -= min(0.0, yz)
-    high[1] -= max(0.0, yz)
-    x, y, z = high - low
-    return np.array([[x, 0.0, 0.0], [xy, y, 0.0], [xz, yz, z]]), low
-
-
-def _read_columns(names: tuple[str, ...], path: Path) -> _Columns:
-    found = next((triple for triple in _COORDINATES if set(triple) <= set(names)), None)
-    label: Literal["element", "type"] = "element" if "element" in names else "type"
-    if found is None or "id" not in names or label not in names:
-        raise UsageError(
-            f"{path}: columns '{' '.join(names)}': expected id, element or type, and x y z "
-            "(ix iy iz), xu yu zu, xs ys zs or xsu ysu zsu; dump those"
-        )
-    scaled, unwrapped = _COORDINATES[found]
-    with_images = set(_IMAGES) <= set(names) and not unwrapped
-    return _Columns(
-        names=names,
-        id=names.index("id"),
-        label=label,
-        coordinates=[names.index(name) for name in found],
-        images=[names.index(name) for name in _IMAGES] if with_images else [],
-        scaled=scaled,
-        unwrapped=unwrapped,
-    )
-
-
-def _read_rows(
-    text: mmap.mmap, frames: list[_Frame], columns: _Columns, path: Path
-) -> tuple[list[str], Floats]:
-    """Labels of the atoms, and fractional coordinates (images added) in each frame's own cell."""
-    width, label_at = len(columns.names), columns.names.index(columns.label)
-    first = text[frames[0].start : frames[0].stop].split()
-    codes = _code_labels(first[label_at::width], columns)
-    raw = np.empty((len(frames), frames[0].n_atoms, 3))
-    reference: Floats | None = None
-    for number, frame in enumerate(_progress(frames, path)):
-        rows = _parse_rows(text[frame.start : frame.stop], frame, columns, codes, path)
-        rows = rows[np.argsort(rows[:, columns.id], kind="stable")]
-        who = rows[:, [columns.id, label_at]]
-        reference = who if reference is None else reference
-        if not np.array_equal(who, reference):
-            raise UsageError(
-                f"{path}: step {frame.step} has other atoms or elements than step "
-                f"{frames[0].step}; analyse a trajectory with a fixed set of atoms"
-            )
-        xyz = rows[:, columns.coordinates]
-        raw[number] = xyz if columns.scaled else (xyz - frame.origin) @ np.linalg.inv(frame.cell)
-        if columns.images:
-            raw[number] += rows[:, columns.images]
-    assert reference is not None
-    if not np.isfinite(raw).all():
-        raise UsageError(f"{path}: a coordinate is no finite number: the run blew up")
-    labels = {code: label.decode("ascii", "replace") for label, code in codes.items()}
-    return [labels[int(code)] for code in reference[:, 1]], raw
-
-
-def _code_labels(labels: Sequence[bytes], columns: _Columns) -> dict[bytes, int]:
-    """Give each label a number; types are numbers already."""
-    distinct = dict.fromkeys(labels)
-    if columns.label == "type":
-        return {label: int(label) for label in distinct}
-    return {label: code for code, label in enumerate(distinct)}
-
-
-def _parse_rows(
-    rows: bytes, frame: _Frame, columns: _Columns, codes: dict[bytes, int], path: Path
-) -> Floats:
-    """Numbers of a frame, shape (N, columns); labels as codes, other words as NaN."""
-    shape = (frame.n_atoms, len(columns.names))
-    coded = rows
-    if columns.label == "element":
-        for label, code in codes.items():
-            coded = coded.replace(b" %b " % label, b" %d " % code)
-    # Text to numbers in one call is ten times as fast as token by token; what it can't read
-    # (another word, a label at the end of a row) goes the slow way.
-    with contextlib.suppress(ValueError, DeprecationWarning), warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)
-        return np.fromstring(coded, sep=" ").reshape(shape)
-    words = rows.split()
-    if len(words) != shape[0] * shape[1]:
-        raise UsageError(
-            f"{path}: step {frame.step}: {len(words)} values, expected {shape[0]} rows of "
-            f"{shape[1]}; the file is damaged"
-        )
-    table = np.array(words).reshape(shape)
-    numbers = np.full(shape, np.nan)
-    for column in {columns.id, *columns.coordinates, *columns.images}:
-        try:
-            numbers[:, column] = table[:, column].astype(np.float64)
-        except ValueError as err:
-            raise UsageError(f"{path}: step {frame.step}: {err}; the file is damaged") from err
-    label_at = columns.names.index(columns.label)
-    numbers[:, label_at] = [codes.get(label, -1) for label in table[:, label_at].tolist()]
-    return numbers
+    times = np.array(dump.steps) * timestep_fs / _FS_PER_PS
+    return Trajectory(fractional, changes @ dump.cells, dump.origins, times, names)
 
 
 def _name_atoms(
@@ -585,7 +363,7 @@ def _nearest_images(fractional: Floats) -> Floats:
     return unwrapped
 
 
-def _warn_of_jumps(fractional: Floats, frames: list[_Frame], path: Path) -> None:
+def _warn_of_jumps(fractional: Floats, steps: Sequence[int], path: Path) -> None:
     """Image flags that were reset in the middle of a run would pass for displacements."""
     for t in range(1, len(fractional)):
         if np.abs(fractional[t] - fractional[t - 1]).max() > 0.5:
@@ -593,14 +371,7 @@ def _warn_of_jumps(fractional: Floats, frames: list[_Frame], path: Path) -> None
                 "%s: an atom moves by more than half the cell between steps %d and %d; "
                 "were image flags reset?",
                 path,
-                frames[t - 1].step,
-                frames[t].step,
+                steps[t - 1],
+                steps[t],
             )
             return
-
-
-def _progress(items: Sequence[Item], path: Path) -> Iterable[Item]:
-    """Show how far a long read is, on a terminal's stderr only."""
-    if not sys.stderr.isatty():
-        return items
-    return track(items, f"reading {path.name}", console=Console(stderr=True), transient=True)

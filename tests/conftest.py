@@ -1,0 +1,61 @@
+"""Fixtures shared by the suite: a packed cell, exported models, and ways to run LAMMPS."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lbpsi_driver import potential, structure
+from lbpsi_driver.config import BuildOptions
+
+BIN = Path(sys.executable).parent
+DATA = Path(__file__).parent / "data"
+
+Lmp = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default 136-atom cell of LBPSI as a LAMMPS data file."""
+    folder = tmp_path_factory.mktemp("cell")
+    structure.build(BuildOptions(output=folder))
+    return folder / "data.lammps"
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The shipped model as ML-IAP .pt in both precisions."""
+    pytest.importorskip("mace", reason="needs the [mace] extra")
+    folder = tmp_path_factory.mktemp("models")
+    files = {dtype: folder / f"{dtype}.pt" for dtype in ("float32", "float64")}
+    for dtype, file in files.items():
+        potential.export(potential.resolve("bootstrap"), file, dtype=dtype)
+    return files
+
+
+@pytest.fixture
+def lmp(tmp_path: Path) -> Lmp:
+    """Run an input with the ``lmp`` of this environment, on as many ranks as wanted."""
+
+    def run(
+        deck: str, *, ranks: int = 1, timeout: float = 120, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        (tmp_path / "in.test").write_text(deck)
+        launch = [] if ranks == 1 else [str(BIN / "mpirun"), "-n", str(ranks)]
+        return subprocess.run(
+            [*launch, str(BIN / "lmp"), "-in", "in.test"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+
+    return run
