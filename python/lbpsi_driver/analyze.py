@@ -5,8 +5,6 @@ LAMMPS dump, extxyz or XDATCAR is analysed as one run. ``results.json`` holds th
 :class:`AnalyzeResult`; MSD and g(r) go into CSV files beside it, and figures.
 """
 
-# ruff: noqa: N815 - names end in their units, whose symbols have capitals
-
 from __future__ import annotations
 
 import csv

@@ -65,7 +65,9 @@ class PotentialOptions(Options):
         False, description="add D3(BJ) for PBE; only for models fitted without dispersion"
     )
     potential: Path | None = Field(
-        None, description="a LAMMPS include file that sets pair_style and pair_coeff instead"
+        None,
+        description="a LAMMPS include file that sets pair_style and pair_coeff instead; it names "
+        "types by element and other files by absolute paths",
     )
 
 
@@ -176,6 +178,7 @@ class DoctorOptions(PotentialOptions):
     """Options of ``doctor``: is this machine fit, and how is it mended?"""
 
     ranks: int = Field(2, ge=1, description="MPI ranks to try")
+    folder: Path = Field(Path("."), description="folder that is to hold the runs")
 
 
 def read_toml(path: Path, verb: str) -> dict[str, Any]:
@@ -228,4 +231,7 @@ def options(model: type[T], values: dict[str, Any]) -> T:
             raise UsageError(f"unknown option '{name}'; one of: {known}") from err
         wanted = first["msg"].removeprefix("Value error, ")
         field = model.model_fields[name].description
-        raise UsageError(f"{flag} {first['input']}: {wanted} ({field})") from err
+        given = first["input"]
+        if isinstance(given, list | tuple):
+            given = ",".join(map(str, given))
+        raise UsageError(f"{flag} {given}: {wanted} ({field})") from err
