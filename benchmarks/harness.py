@@ -147,7 +147,7 @@ class Row:
         spread = f"{self.low:.3g}-{self.high:.3g}"
         return (
             f"{self.name:<44} {self.value:>9.4g} {self.peer:>9.4g} {self.unit:<6}"
-            f" {self.ratio:>7.3f}  {spread:<13} {self.goal:<8} {verdict}"
+            f" {self.ratio:>8.3g}  {spread:<17} {self.goal:<8} {verdict}"
         ).rstrip()
 
 
@@ -186,7 +186,7 @@ def report(rows: Sequence[Row], where: Mapping[str, Any], *, as_json: bool) -> s
         listed = [asdict(row) | {"met": row.met} for row in rows]
         return json.dumps({"conditions": dict(where), "rows": listed}, indent=2)
     head = (
-        f"{'':<44} {'ours':>9} {'peer':>9} {'unit':<6} {'ratio':>7}  {'of pairs':<13} {'goal':<8}"
+        f"{'':<44} {'ours':>9} {'peer':>9} {'unit':<6} {'ratio':>8}  {'of pairs':<17} {'goal':<8}"
     ).rstrip()
     facts = "  ".join(f"{key} {value}" for key, value in where.items() if key != "versions")
     tools = "  ".join(f"{name} {number}" for name, number in where["versions"].items())

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import numpy as np
-from harness import REPLY
 
+from harness import REPLY
 from lbpsi_driver import potential, structure
 from lbpsi_driver.config import BuildOptions
 
@@ -152,6 +152,7 @@ class Profile:
 
     def _message(self, direction: str) -> Callable[..., None]:
         def note(_data: Any, rows: Any, *_rest: Any) -> None:
+            self.counts["itemsize"] = rows.element_size()
             self.counts[direction] += rows.shape[-1] * rows.element_size()
 
         return note

@@ -274,7 +274,8 @@ void PairMLIAPPy::tally()
 
 void PairMLIAPPy::tally_virial(int i, int j, const double *rij, const double *fij)
 {
-  // Symmetrised as ASE does: a model whose tensors went through float32 is equivariant to 1e-8 only.
+  // Symmetrised as ASE does: a model whose tensors went through float32 is equivariant to 1e-8
+  // only.
   const auto term = [&](int a, int b) { return -0.5 * (rij[a] * fij[b] + rij[b] * fij[a]); };
   const double v[6] = {term(0, 0), term(1, 1), term(2, 2), term(0, 1), term(0, 2), term(1, 2)};
   for (int k = 0; k < 6; ++k) {
@@ -355,9 +356,9 @@ void PairMLIAPPy::unpack_reverse_comm(int n, int *sendlist, double *buf)
 double PairMLIAPPy::memory_usage()
 {
   const double index = (step.elems.capacity() + step.pair_i.capacity() + step.pair_j.capacity()) *
-      sizeof(std::int64_t);
+                       sizeof(std::int64_t);
   const double real =
       (step.rij.capacity() + step.fij.capacity() + step.eatoms.capacity()) * sizeof(double);
   return Pair::memory_usage() + index + real +
-      (row_of_atom.capacity() + atom_of_row.capacity()) * sizeof(int);
+         (row_of_atom.capacity() + atom_of_row.capacity()) * sizeof(int);
 }

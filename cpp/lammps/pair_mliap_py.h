@@ -41,10 +41,10 @@ class PairMLIAPPy : public Pair, private lbpsi::mliap::Exchange {
 
   // the columns now travelling between ranks
   struct {
-    char *rows;          // (ntotal, stride) bytes
+    char *rows;    // (ntotal, stride) bytes
     std::size_t stride;
-    std::size_t bytes;        // of one row that travel now
-    int slots;                // doubles of LAMMPS's buffer that they fill
+    std::size_t bytes;    // of one row that travel now
+    int slots;            // doubles of LAMMPS's buffer that they fill
     lbpsi::mliap::Scalar scalar;
   } travelling;
 

@@ -13,8 +13,8 @@ struct lammpsplugin_t {
   const char *info;
   const char *author;
   union {
-    void *(*v1)(void *);                    // pair, command, ...: creator(lmp)
-    void *(*v2)(void *, int, char **);      // compute, fix, ...: creator(lmp, narg, arg)
+    void *(*v1)(void *);                  // pair, command, ...: creator(lmp)
+    void *(*v2)(void *, int, char **);    // compute, fix, ...: creator(lmp, narg, arg)
   } creator;
   void *handle;    // of the shared object, for LAMMPS to count references
 };

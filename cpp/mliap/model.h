@@ -12,15 +12,15 @@ namespace lbpsi::mliap {
 
 // One force evaluation on one rank. Rows 0..natoms-1 are owned atoms, the rest are ghosts.
 struct Step {
-  int natoms = 0;                       // owned atoms the model acts on
-  int ntotal = 0;                       // owned and ghost atoms the model acts on
-  std::vector<std::int64_t> elems;      // (ntotal) index into Model::elements()
-  std::vector<std::int64_t> pair_i;     // (npairs) owned atom of each pair
-  std::vector<std::int64_t> pair_j;     // (npairs) its neighbor, owned or ghost
-  std::vector<double> rij;              // (npairs, 3) x_j - x_i, Å
-  std::vector<double> eatoms;           // (natoms) written by the model, eV
-  std::vector<double> fij;              // (npairs, 3) force on i through the pair, eV/Å
-  double energy = 0.0;                  // written by the model, eV
+  int natoms = 0;                      // owned atoms the model acts on
+  int ntotal = 0;                      // owned and ghost atoms the model acts on
+  std::vector<std::int64_t> elems;     // (ntotal) index into Model::elements()
+  std::vector<std::int64_t> pair_i;    // (npairs) owned atom of each pair
+  std::vector<std::int64_t> pair_j;    // (npairs) its neighbor, owned or ghost
+  std::vector<double> rij;             // (npairs, 3) x_j - x_i, Å
+  std::vector<double> eatoms;          // (natoms) written by the model, eV
+  std::vector<double> fij;             // (npairs, 3) force on i through the pair, eV/Å
+  double energy = 0.0;                 // written by the model, eV
 
   int npairs() const { return static_cast<int>(pair_i.size()); }
 };

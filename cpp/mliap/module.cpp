@@ -62,8 +62,7 @@ class Data {
   void travel(const py::object &in, py::object &out, bool forward)
   {
     const py::object from = in.attr("detach")().attr("cpu")().attr("contiguous")();
-    const bool direct =
-        out.attr("is_cpu").cast<bool>() && out.attr("is_contiguous")().cast<bool>();
+    const bool direct = out.attr("is_cpu").cast<bool>() && out.attr("is_contiguous")().cast<bool>();
     const py::object to = direct ? out : from.attr("clone")();
     const Scalar scalar =
         from.attr("element_size")().cast<int>() == 4 ? Scalar::float32 : Scalar::float64;

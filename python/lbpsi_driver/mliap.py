@@ -19,8 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
-
     from lbpsi_driver._mliap import Data
 
 
@@ -98,7 +96,9 @@ def import_mace() -> types.ModuleType:
         try:
             return importlib.import_module("mace.calculators.lammps_mliap_mace")
         except ImportError as err:
-            raise MLIAPError(f"no MACE with ML-IAP: pip install 'lbpsi-driver[mace]' ({err})") from err
+            raise MLIAPError(
+                f"no MACE with ML-IAP: pip install 'lbpsi-driver[mace]' ({err})"
+            ) from err
 
 
 def _mace_version() -> str:
@@ -143,7 +143,8 @@ def _check(model: Any, path: Path) -> None:
         )
 
 
-def _device(torch: types.ModuleType, wanted: str) -> torch.device:
+def _device(wanted: str) -> Any:
+    torch = import_torch()
     kind, _, index = wanted.partition(":")
     if kind == "cpu":
         return torch.device("cpu")
@@ -163,7 +164,7 @@ class LoadedModel:
         Radius of its neighbor list, Å.
     """
 
-    def __init__(self, model: Any, path: Path, device: torch.device) -> None:
+    def __init__(self, model: Any, path: Path, device: Any) -> None:
         self._model = model
         self._path = path
         self.elements: list[str] = list(model.element_types)
@@ -218,4 +219,4 @@ def load(path: str, device: str = "cpu", threads: int = 1) -> LoadedModel:
     file = Path(path)
     model = _read(file)
     _check(model, file)
-    return LoadedModel(model, file, _device(torch, device))
+    return LoadedModel(model, file, _device(device))

@@ -1,6 +1,5 @@
 """Weighted Arrhenius fit: activation energy, prefactor, extrapolation, each with its interval."""
 
-# ruff: noqa: N815 - names end in their units, whose symbols have capitals
 from __future__ import annotations
 
 from collections.abc import Sequence

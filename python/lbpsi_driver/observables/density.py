@@ -1,6 +1,5 @@
 """Mass density of a trajectory, and the thermodynamic history of a run."""
 
-# ruff: noqa: N815 - names end in their units, whose symbols have capitals
 from __future__ import annotations
 
 from dataclasses import dataclass

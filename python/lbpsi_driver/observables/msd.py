@@ -1,6 +1,5 @@
 """Mean squared displacements over all time origins, by FFT, with the drift taken out."""
 
-# ruff: noqa: N815 - names end in their units, whose symbols have capitals
 from __future__ import annotations
 
 from dataclasses import dataclass

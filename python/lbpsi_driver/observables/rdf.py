@@ -1,6 +1,5 @@
 """Partial radial distribution functions by freud, first peaks, running coordination numbers."""
 
-# ruff: noqa: N815 - names end in their units, whose symbols have capitals
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -71,7 +70,7 @@ def radial_distributions(
         Where the cutoff holds fewer than two bins.
     """
     # The most compact basis of the same lattice has the widest half-width.
-    basis = np.rint(minkowski_reduce(trajectory.mean_cell)[1])  # type: ignore[no-untyped-call]
+    basis = np.rint(minkowski_reduce(trajectory.mean_cell)[1])
     cells = basis @ trajectory.cells
     # freud refuses half the width itself.
     cutoff = min(cutoff_A, 0.4999 * _least_width(cells))

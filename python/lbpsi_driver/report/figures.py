@@ -53,7 +53,7 @@ class MsdCurves:
 
     title: str
     lags_ps: Floats
-    msd_A2: Mapping[str, Floats]  # noqa: N815 - Å2 is the unit's symbol
+    msd_A2: Mapping[str, Floats]
     window: Window | None
 
 

@@ -1,0 +1,82 @@
+"""Each snippet of the README runs, in the README's order, in one folder, on a shortened schedule."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BIN = Path(sys.executable).parent
+SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)
+
+# What makes a line short enough for a test; later flags win over earlier ones and the run file.
+SHORTER = {
+    "lbpsi_driver quench": " --warm 0.005 --rate 90000 --hold 0.005 --equilibrate 0.02",
+    "lbpsi_driver sweep": " --time 0.05 --equilibration 0.005 --dump-every 0.001",
+    "lmp -in": " -var warm 0.005 -var rate 90000 -var hold 0.005 -var equilibrate 0.005",
+}
+
+
+def shortened(line: str) -> str:
+    """Append what shortens a line; a second use of a folder needs leave to differ from the first."""
+    for what, flags in SHORTER.items():
+        if what in line and "--help" not in line:
+            line += flags
+    return line + (" --force" if "--config" in line else "")
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    shutil.copytree(ROOT / "lammps_inputs", folder / "lammps_inputs")
+    (folder / ".venv").symlink_to(BIN.parent)
+    return folder
+
+
+def shell(script: str, folder: Path) -> None:
+    environment = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        ["bash", "-e", "-c", script],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=400,
+        stdin=subprocess.DEVNULL,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+
+
+@pytest.mark.mace
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(len(SNIPPETS)))
+def test_snippet(number: int, workplace: Path) -> None:
+    kind, text = SNIPPETS[number]
+    if kind == "toml":
+        (workplace / "run.toml").write_text(text)
+    elif kind == "lammps":
+        (workplace / "in.readme").write_text(text)
+        shell("lmp -in in.readme", workplace)
+    elif kind == "slurm":
+        # No batch system here: the shell must accept the script and the decks its variables.
+        (workplace / "job.sh").write_text(text)
+        shell("bash -n job.sh", workplace)
+    elif text.startswith("make "):
+        shell(f"make --dry-run --directory {ROOT} {text.split()[1]}", workplace)
+    else:
+        shell("\n".join(map(shortened, text.splitlines())), workplace)
+
+
+def test_readme_has_what_is_tested() -> None:
+    kinds = [kind for kind, _ in SNIPPETS]
+    assert {"sh", "toml", "lammps", "slurm"} == set(kinds)
+    text = " ".join(body for kind, body in SNIPPETS if kind == "sh")
+    for verb in ("doctor", "build", "quench", "sweep", "analyze"):
+        assert f"lbpsi_driver {verb}" in text
