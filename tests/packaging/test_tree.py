@@ -6,6 +6,7 @@ import ast
 import re
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ ALLOWED = {
     "bindings": {"core"},
 }
 HOSTS = {
-    "LAMMPS": re.compile(r"(atom|comm|compute|error|fix|force|lammps|neigh\w*|pair|update)\.h"),
+    "LAMMPS": re.compile(r"lammps/"),
     "MPI": re.compile(r"mpi\.h"),
     "Kokkos": re.compile(r"Kokkos_|.*_kokkos\.h|kokkos\w*\.h"),
     "Python": re.compile(r"Python\.h|pybind11/"),
@@ -83,8 +84,10 @@ def test_includes_point_one_way(path):
         for host, pattern in HOSTS.items():
             if host not in KNOWS[folder]:
                 assert not pattern.match(name), f"{folder} must not know {host} ({name})"
+        # what is quoted and not ours is LAMMPS's: its headers lie in a folder given to the compiler
+        assert mark == "<" or "LAMMPS" in KNOWS[folder], f"{folder} must not know {name}"
         if folder == "core":
-            assert mark == "<" and re.fullmatch(r"\w+", name), f"{name}: standard headers only"
+            assert re.fullmatch(r"\w+", name), f"{name}: standard headers only"
 
 
 def test_plugin_shares_one_header_with_its_python_half():
@@ -98,7 +101,7 @@ def test_plugin_shares_one_header_with_its_python_half():
     assert shared == {"../mliap/model.h"}
 
 
-def test_a_file_that_includes_itself_is_no_loop():
+def test_headers_are_guarded():
     for path in HEADERS_AND_SOURCES:
         if path.suffix == ".h":
             guards = re.findall(r"^#ifndef (\w+_H)\n#define \1$", path.read_text(), re.M)
@@ -122,6 +125,11 @@ def test_sources_are_listed_one_by_one():
 # --- Python ------------------------------------------------------------------------------------
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def in_type_checking(tree: ast.Module) -> set[ast.AST]:
     blocks = (
         node
@@ -136,7 +144,7 @@ def imported(path: Path, *, on_import: bool = False) -> set[str]:
 
     With ``on_import`` those only that come in with the module itself, not in a function later.
     """
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     skipped = in_type_checking(tree)
     if on_import:
         functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
@@ -195,7 +203,8 @@ def test_nothing_imports_the_command_line():
 
 @pytest.mark.parametrize("path", MODULES, ids=relative)
 def test_a_module_is_short(path):
-    assert len(path.read_text().splitlines()) <= MOST_LINES
+    lines = path.read_text().count("\n")
+    assert lines <= MOST_LINES
 
 
 # --- the version -------------------------------------------------------------------------------
