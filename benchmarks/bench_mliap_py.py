@@ -42,7 +42,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness import Row, Worker, compare, conditions, report, take_turns
+from harness import Row, Worker, WorkerError, compare, conditions, report, take_turns
 from lbpsi_driver.parallel import mpiexec
 
 WORKER = Path(__file__).with_name("md_worker.py")
@@ -189,8 +189,11 @@ def main() -> None:
     args = arguments()
     where = conditions(PACKAGES) | {"dtype": args.dtype, "threads": args.threads}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        bench = Bench(Path(folder), args)
-        rows = [bench.step(136), bench.step(1088), bench.ranks(), *bench.interface()]
+        try:
+            bench = Bench(Path(folder), args)
+            rows = [bench.step(136), bench.step(1088), bench.ranks(), *bench.interface()]
+        except WorkerError as err:
+            raise SystemExit(str(err)) from None
     where["load at the end"] = round(os.getloadavg()[0], 2)
     print(report(rows, where, as_json=args.json))
 

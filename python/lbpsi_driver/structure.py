@@ -391,7 +391,8 @@ def _read_foreign(path: Path) -> Atoms:
     with warnings.catch_warnings():
         # ASE warns of CIF details that no simulation needs.
         warnings.simplefilter("ignore")
-        atoms = cast(Atoms, ase_read(path, index=-1))
+        # ASE reads collectively once mpi4py is imported, and one rank reads alone here.
+        atoms = cast(Atoms, ase_read(path, index=-1, parallel=False))
     occupancy = atoms.info.get("occupancy", {})
     if any(len(site) > 1 or min(site.values()) < 1 for site in occupancy.values()):
         raise UsageError(f"{path}: partly occupied sites, expected whole atoms; order the cell")

@@ -2,6 +2,7 @@ import logging
 import re
 from pathlib import Path
 
+import ase.io
 import numpy as np
 import pytest
 from lj_runs import BOILS, CELL, QUICK, frame_steps, kill_when, run
@@ -199,3 +200,12 @@ def test_folder_with_blanks(tmp_path):
 def test_supercell_and_triclinic(tmp_path):
     result = quench(quick(tmp_path, supercell=(2, 1, 1), barostat="tri", melt_ensemble="nvt"))
     assert len(read_cell(result.cells[0].data)) == 2 * len(read_cell(CELL))
+
+
+@pytest.mark.mpi
+def test_cell_of_another_format_on_two_ranks(tmp_path):
+    cell = tmp_path / "cell.extxyz"
+    ase.io.write(cell, read_cell(CELL), parallel=False)
+    result = run("quench", {**QUICK, "data": cell, "output": tmp_path / "run"}, 2)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "data.quenched").is_file()
