@@ -56,7 +56,9 @@ class History:
 
 
 def read_history(folder: Path) -> History:
-    """Read ``history.dat`` of a run folder; a torn last row is left out.
+    """Read ``history.dat`` of a run folder, also of one that was resumed by hand.
+
+    Rows come in order of their steps; of a repeated step the last wins, a torn row is left out.
 
     Parameters
     ----------
@@ -70,7 +72,8 @@ def read_history(folder: Path) -> History:
     """
     path = folder / HISTORY
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    rows = [row for line in lines if (row := _parse(line))]
+    by_step = {row.step: row for line in lines if (row := _parse(line))}
+    rows = [by_step[step] for step in sorted(by_step)]
     return History(
         step=np.array([row.step for row in rows], dtype=np.int64),
         time=np.array([row.time for row in rows], dtype=np.float64),

@@ -23,7 +23,6 @@ from rich.console import Console, Group
 from rich.text import Text
 
 from lbpsi_driver import manifest, parallel, potential, progress
-from lbpsi_driver.analyze import AnalyzeResult
 from lbpsi_driver.config import (
     AnalyzeOptions,
     BuildOptions,
@@ -33,6 +32,7 @@ from lbpsi_driver.config import (
     SweepOptions,
     UsageError,
 )
+from lbpsi_driver.report.results import AnalyzeResult
 
 _MOST_RANKS = 4
 

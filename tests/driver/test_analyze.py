@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from lbpsi_driver.analyze import DEFINITIONS, AnalyzeResult, analyze
+from lbpsi_driver.analyze import analyze
 from lbpsi_driver.config import AnalyzeOptions, UsageError
+from lbpsi_driver.report.results import DEFINITIONS, AnalyzeResult
 from lbpsi_driver.units import BOLTZMANN_EV_PER_K
 
 ELEMENTS = np.array(["Li"] * 16 + ["S"] * 12 + ["P"] * 4)

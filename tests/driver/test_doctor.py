@@ -19,7 +19,8 @@ import pytest
 import lbpsi_driver
 from lbpsi_driver import doctor, parallel, potential
 from lbpsi_driver.config import DoctorOptions, UsageError
-from lbpsi_driver.doctor import CHECKS, Check, DoctorReport, Forces, Machine, examine
+from lbpsi_driver.doctor import CHECKS, Check, DoctorReport, examine
+from lbpsi_driver.machine import NO_MODEL, PLUGIN, Forces, Machine, deck_styles, pinned_version
 
 mace = pytest.mark.mace
 
@@ -48,7 +49,8 @@ def elsewhere(checks: list[str], folder: Path) -> dict[str, Check]:
     code = f"""
         from pathlib import Path
         from lbpsi_driver.config import DoctorOptions
-        from lbpsi_driver.doctor import DoctorReport, Machine, examine
+        from lbpsi_driver.doctor import DoctorReport, examine
+        from lbpsi_driver.machine import Machine
         machine = Machine(DoctorOptions(), Path({str(folder)!r}))
         report = DoctorReport(checks=[examine(name, machine) for name in {checks!r}])
         print(report.model_dump_json())
@@ -130,7 +132,7 @@ def test_what_nobody_foresaw_is_a_failure_too(monkeypatch, machine):
 
 @pytest.mark.parametrize(("installed", "status"), [("0.0.1", "warn"), (None, "fail")])
 def test_another_package_than_the_installed_one(machine, monkeypatch, installed, status):
-    monkeypatch.setattr(doctor, "_version", lambda _: installed)
+    monkeypatch.setattr(doctor, "installed_version", lambda _: installed)
     check = examine("python", machine())
     assert check.status == status
     assert str(installed or "is not") + " installed" in check.found
@@ -179,7 +181,7 @@ def test_lammps_that_does_not_load(machine, monkeypatch, tmp_path, body, expecte
 def test_plugin_that_is_missing_or_broken(tmp_path, plugin, expected):
     copy = tmp_path / "lbpsi_driver"
     shutil.copytree(Path(lbpsi_driver.__file__).parent, copy)
-    library = copy / "plugin" / doctor.PLUGIN
+    library = copy / "plugin" / PLUGIN
     library.unlink()
     if plugin is not None:
         library.write_text(plugin)
@@ -203,14 +205,15 @@ def test_package_that_lammps_does_not_know_of(machine, monkeypatch):
 
 
 def test_styles_of_the_decks_are_those_they_name():
-    styles = doctor._deck_styles()
+    styles = deck_styles()
     for name in ("npt", "nvt", "halt", "langevin", "nve/limit", "print"):
         assert ("fix", name) in styles
     assert {("dump", "custom"), ("minimize", "cg"), ("atom", "atomic")} <= set(styles)
 
 
 def test_style_that_lammps_has_not(machine, monkeypatch):
-    monkeypatch.setattr(doctor, "_deck_styles", lambda: [("fix", "npt"), ("fix", "nonsense")])
+    named = [("fix", "npt"), ("fix", "nonsense")]
+    monkeypatch.setattr("lbpsi_driver.machine.deck_styles", lambda: named)
     check = examine("styles", machine())
     assert (check.status, check.found) == ("fail", "this LAMMPS has no fix nonsense")
     assert "packages" in check.mend
@@ -257,7 +260,7 @@ def test_mpi_that_does_not_fit_mpi4py(machine, monkeypatch, tmp_path):
 )
 def test_launcher_that_fails_or_hangs(machine, monkeypatch, tmp_path, body, expected):
     monkeypatch.setattr(parallel, "mpiexec", lambda: script(tmp_path / "mpirun", body))
-    monkeypatch.setattr(doctor, "_LAUNCH_LIMIT_S", 0.5)
+    monkeypatch.setattr("lbpsi_driver.machine._LAUNCH_LIMIT_S", 0.5)
     check = examine("MPI", machine())
     assert check.status == "fail"
     assert expected in check.found
@@ -283,7 +286,7 @@ def test_environment_without_a_launcher(machine, monkeypatch, tmp_path):
 )
 def test_threads_against_cores(machine, monkeypatch, ranks, omp, status, mend):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
-    monkeypatch.setattr(doctor, "_cores", lambda: 4)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 4)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if omp is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", omp)
@@ -310,10 +313,10 @@ def test_without_torch(tmp_path):
 @mace
 def test_another_torch_than_the_tested_one(machine, monkeypatch):
     pytest.importorskip("mace")
-    monkeypatch.setattr(doctor, "_version", lambda package: "1.0+cpu")
+    monkeypatch.setattr(doctor, "installed_version", lambda package: "1.0+cpu")
     check = examine("torch", machine())
     assert check.status == "warn"
-    assert f"tested: torch {doctor._pin('torch')}" in check.found
+    assert f"tested: torch {pinned_version('torch')}" in check.found
 
 
 @mace
@@ -328,7 +331,7 @@ def test_cuda_without_a_gpu(machine):
 @pytest.mark.parametrize("name", ["torch", "model", "LAMMPS vs ASE", "float32 vs float64"])
 def test_own_potential_needs_no_model(machine, tmp_path, name):
     check = examine(name, machine(potential=tmp_path / "lj.in"))
-    assert (check.status, check.found) == ("skip", doctor._NO_MODEL)
+    assert (check.status, check.found) == ("skip", NO_MODEL)
 
 
 def test_model_that_is_not_there(machine):
@@ -387,8 +390,8 @@ def forces(energy: float = -100.0, scale: float = 1.0) -> Forces:
 
 @pytest.mark.parametrize("wrong", [forces(scale=1 + 1e-8), forces(-100.1), forces(np.nan)])
 def test_lammps_that_differs_from_ase(machine, monkeypatch, wrong):
-    monkeypatch.setattr(doctor, "_lammps_forces", lambda _: {"float64": wrong})
-    check = examine("LAMMPS vs ASE", machine({"exported": {}, "ase": {"float64": forces()}}))
+    monkeypatch.setattr(doctor, "lammps_forces", lambda _: {"float64": wrong})
+    check = examine("LAMMPS vs ASE", machine({"exported": {}, "ase_forces": {"float64": forces()}}))
     assert check.status == "fail"
     assert "at most 1e-10" in check.found
     assert "report this line" in check.mend
@@ -404,7 +407,7 @@ def test_lammps_that_differs_from_ase(machine, monkeypatch, wrong):
     ],
 )
 def test_drift_of_single_precision(machine, single, dtype, status):
-    known = {"exported": {}, "ase": {"float32": single, "float64": forces()}}
+    known = {"exported": {}, "ase_forces": {"float32": single, "float64": forces()}}
     check = examine("float32 vs float64", machine(known, dtype=dtype))
     assert check.status == status
     assert "meV/Å" in check.found

@@ -1,4 +1,4 @@
-"""Each snippet of the README runs, in the README's order, in one folder, on a shortened schedule."""
+"""Each snippet of the README runs, in its order, in one folder, on a shortened schedule."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHORTER = {
 
 
 def shortened(line: str) -> str:
-    """Append what shortens a line; a second use of a folder needs leave to differ from the first."""
+    """Append what shortens a line; the second use of a folder needs leave to differ."""
     for what, flags in SHORTER.items():
         if what in line and "--help" not in line:
             line += flags

@@ -1,1 +1,1 @@
-"""What a run looks like on paper: figures."""
+"""What a run looks like on paper: records, tables and figures."""

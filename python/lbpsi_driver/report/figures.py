@@ -21,7 +21,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike
 
 from lbpsi_driver.observables.arrhenius import ArrheniusFit
-from lbpsi_driver.observables.density import History
+from lbpsi_driver.history import History
 from lbpsi_driver.observables.diffusion import Window
 from lbpsi_driver.observables.estimate import Estimate
 from lbpsi_driver.observables.rdf import RadialDistributions
@@ -69,10 +69,10 @@ def history(record: History, path: Path) -> None:
     """
     figure = Figure(figsize=(6.0, 4.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    time = record.time_ps
-    upper.plot(time, record.temperature_K, color=COLOURS[1], linewidth=0.8)
+    time = record.time
+    upper.plot(time, record.temperature, color=COLOURS[1], linewidth=0.8)
     upper.set_ylabel("temperature (K)")
-    lower.plot(time, record.density_g_cm3, color=COLOURS[0], linewidth=0.8)
+    lower.plot(time, record.density, color=COLOURS[0], linewidth=0.8)
     lower.set_ylabel("density (g/cm³)")
     lower.set_xlabel("time (ps)")
     begins = np.flatnonzero(np.append(True, record.stage[1:] != record.stage[:-1]))
