@@ -8,7 +8,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstdlib>
 #include <cstring>
+#include <limits>
+#include <malloc.h>
 #include <stdexcept>
 
 namespace py = pybind11;
@@ -74,6 +77,17 @@ class Data {
     if (!direct) out.attr("copy_")(to);
   }
 };
+
+// MACE allocates and frees tensors of 100 MB at each step. By default glibc maps each of them anew
+// and the kernel clears its pages: a third of the step. Kept on the heap they are used again.
+void reuse_freed_memory()
+{
+#ifdef __GLIBC__
+  if (std::getenv("MALLOC_MMAP_MAX_")) return;    // the user has chosen
+  mallopt(M_MMAP_MAX, 0);
+  mallopt(M_TRIM_THRESHOLD, std::numeric_limits<int>::max());
+#endif
+}
 
 // Holds lbpsi_driver.mliap's LoadedModel.
 class PythonModel : public Model {
@@ -178,5 +192,6 @@ extern "C" __attribute__((visibility("default"))) lbpsi::mliap::Model *
 lbpsi_mliap_load(const char *path, const char *device, int threads)
 {
   lbpsi::mliap::need_interpreter();
+  lbpsi::mliap::reuse_freed_memory();
   return new lbpsi::mliap::PythonModel(path, device, threads);
 }
