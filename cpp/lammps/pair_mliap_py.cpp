@@ -45,8 +45,10 @@ std::string joined(const std::vector<std::string> &words)
   return line;
 }
 
+// This rank among those on its machine. The launcher's word goes first: LAMMPS's own world may be
+// one of several that share the machine (-partition, a sweep over temperatures).
 struct Node {
-  int rank = 0, size = 1;    // of this rank among those on its machine
+  int rank = 0, size = 1;
 
   explicit Node(MPI_Comm world)
   {
@@ -55,6 +57,9 @@ struct Node {
     MPI_Comm_rank(shared, &rank);
     MPI_Comm_size(shared, &size);
     MPI_Comm_free(&shared);
+    for (const char *name : {"MPI_LOCALRANKID", "SLURM_LOCALID"})
+      if (const char *text = std::getenv(name)) rank = std::atoi(text);
+    if (const char *text = std::getenv("MPI_LOCALNRANKS")) size = std::max(size, std::atoi(text));
   }
 };
 
@@ -95,12 +100,13 @@ void PairMLIAPPy::stop_together(const std::string &failure) const
 
 int PairMLIAPPy::default_threads() const
 {
+  const int neighbours = Node(world).size;    // collective: before any rank may return
   const char *chosen = std::getenv("OMP_NUM_THREADS");
   if (chosen && std::atoi(chosen) > 0) return std::atoi(chosen);
   cpu_set_t cores;
   CPU_ZERO(&cores);
   if (sched_getaffinity(0, sizeof(cores), &cores) != 0) return 1;
-  return std::max(1, CPU_COUNT(&cores) / Node(world).size);
+  return std::max(1, CPU_COUNT(&cores) / neighbours);
 }
 
 void PairMLIAPPy::settings(int narg, char **arg)
@@ -113,8 +119,10 @@ void PairMLIAPPy::settings(int narg, char **arg)
     if (iarg + 1 >= narg) utils::missing_cmd_args(FLERR, "pair_style mliap/py " + keyword, error);
     if (keyword == "device") {
       device = arg[iarg + 1];
-      if (device != "cpu" && device != "cuda")
-        error->all(FLERR, "pair_style mliap/py: unknown device {}; use cpu or cuda", device);
+      if (!utils::strmatch(device, "^cpu$") && !utils::strmatch(device, "^cuda$") &&
+          !utils::strmatch(device, "^cuda:\\d+$"))
+        error->all(FLERR, "pair_style mliap/py: unknown device {}; use cpu, cuda or cuda:K",
+                   device);
     } else if (keyword == "threads") {
       threads = utils::inumeric(FLERR, arg[iarg + 1], false, lmp);
       if (threads < 1)
@@ -122,7 +130,6 @@ void PairMLIAPPy::settings(int narg, char **arg)
     } else
       error->all(FLERR, "pair_style mliap/py: unknown keyword {}; use device or threads", keyword);
   }
-  // ranks that share a machine share its GPUs
   if (device == "cuda") device += ":" + std::to_string(Node(world).rank);
 
   std::string failure;
@@ -132,6 +139,11 @@ void PairMLIAPPy::settings(int narg, char **arg)
     failure = problem.what();
   }
   stop_together(failure);
+
+  // the elements of the types were numbered for the model before: pair_coeff has to come again
+  if (allocated)
+    for (int i = 1; i <= atom->ntypes; ++i)
+      for (int j = 1; j <= atom->ntypes; ++j) setflag[i][j] = 0;
 }
 
 void PairMLIAPPy::coeff(int narg, char **arg)

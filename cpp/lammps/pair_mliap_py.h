@@ -1,6 +1,6 @@
 // pair_style mliap/py: the ML-IAP unified protocol on a LAMMPS without the PYTHON package.
 //
-//   pair_style mliap/py FILE [device cpu|cuda] [threads N]
+//   pair_style mliap/py FILE [device cpu|cuda|cuda:K] [threads N]
 //   pair_coeff * * Li B P S I          (NULL: types that the model does not act on)
 
 #ifndef LMP_PAIR_MLIAP_PY_H

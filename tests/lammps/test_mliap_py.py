@@ -333,7 +333,7 @@ def test_failure_on_one_rank_stops_the_driver(tmp_path):
     [
         (("units metal", "units real"), "units real will not do; use units metal"),
         (("threads 1", "threads 0"), "threads 0 must be at least 1"),
-        (("threads 1", "device gpu"), "unknown device gpu; use cpu or cuda"),
+        (("threads 1", "device gpu"), "unknown device gpu; use cpu, cuda or cuda:K"),
         (("threads 1", "treads 1"), "unknown keyword treads; use device or threads"),
         (("* * Li S", "* * Li Xe"), "the model does not know Xe; it knows Li S"),
         (("* * Li S", "* * Li"), "1 elements for 2 atom types"),
@@ -375,6 +375,14 @@ def test_model_of_another_mace_is_one_line(lmp: Lmp, tmp_path):
     line = error_line(lmp(text, env={"PYTHONPATH": ""}))
     assert "made with another MACE than this mace-torch" in line
     assert "export it again here" in line
+
+
+def test_another_model_wants_pair_coeff_again(lmp: Lmp, tmp_path):
+    """Types keep the element numbers of the model before: silence would be wrong energies."""
+    model = toy(tmp_path, "Spring()")
+    text = deck(spring_cell(tmp_path), model, coeff="* * Li S")
+    text += f"\npair_style mliap/py {model} threads 1\nrun 0"
+    assert "All pair coeffs are not set" in error_line(lmp(text, env=ENV))
 
 
 @mace
@@ -425,6 +433,10 @@ def test_threads_follow_the_share_of_cores(tmp_path):
     assert share == cores
     chosen, _ = host(script.format('os.environ["OMP_NUM_THREADS"] = "3"')).stdout.split()
     assert chosen == "3"
+    shared, _ = host(
+        script.format("os.environ['MPI_LOCALNRANKS'] = str(2 * os.cpu_count())")
+    ).stdout.split()
+    assert shared == "1"
 
 
 @pytest.mark.slow

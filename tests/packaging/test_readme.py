@@ -31,6 +31,19 @@ def shortened(line: str) -> str:
     return line + (" --force" if "--config" in line else "")
 
 
+def without_batch_system(job: str) -> str:
+    """What a job script comes to here: two ranks of one thread, and for GPUs the stock pair style.
+
+    The variables and their names are the snippet's; only the GPU's own flags are taken away.
+    """
+    gpu = "srun lmp -k on g 1 -sf kk -pk kokkos newton on neigh half"
+    lines = ["SLURM_NTASKS=2 SLURM_CPUS_PER_TASK=1"]
+    for line in job.splitlines():
+        here = line.replace(gpu, "mpirun -n 2 lmp").replace("-var pair mliap_kk", "-var pair stock")
+        lines.append(shortened(here))
+    return "\n".join(lines)
+
+
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
@@ -65,9 +78,7 @@ def test_snippet(number: int, workplace: Path) -> None:
         (workplace / "in.readme").write_text(text)
         shell("lmp -in in.readme", workplace)
     elif kind == "slurm":
-        # No batch system here: the shell must accept the script and the decks its variables.
-        (workplace / "job.sh").write_text(text)
-        shell("bash -n job.sh", workplace)
+        shell(without_batch_system(text), workplace)
     elif text.startswith("make "):
         shell(f"make --dry-run --directory {ROOT} {text.split()[1]}", workplace)
     else:
