@@ -2,7 +2,8 @@
 
 A sweep's folder has a subfolder ``T300`` … a temperature, each with ``trajectory.dump``; any other
 LAMMPS dump, extxyz or XDATCAR is analysed as one run. ``results.json`` holds the
-:class:`AnalyzeResult`; MSD and g(r) go into CSV files beside it, and figures.
+:class:`AnalyzeResult`; MSD and g(r) go into CSV files beside it, and figures. The manifest says
+what they were made from, by what.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy as np
 
 from lbpsi_driver.config import AnalyzeOptions, UsageError
 from lbpsi_driver.history import HISTORY, TRAJECTORY, read_history
-from lbpsi_driver.manifest import write_atomic, writing
+from lbpsi_driver.manifest import new_run, write_atomic, writing
 from lbpsi_driver.observables import msd as msd_module
 from lbpsi_driver.observables.arrhenius import ArrheniusFit, arrhenius
 from lbpsi_driver.observables.conductivity import (
@@ -30,7 +31,7 @@ from lbpsi_driver.observables.conductivity import (
 )
 from lbpsi_driver.observables.density import density
 from lbpsi_driver.observables.diffusion import TracerDiffusion, tracer_diffusion
-from lbpsi_driver.observables.estimate import Estimate, mean_of_blocks
+from lbpsi_driver.observables.estimate import Estimate, mean_of_series
 from lbpsi_driver.observables.rdf import RadialDistributions, radial_distributions
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory, read
 from lbpsi_driver.report import figures
@@ -114,16 +115,22 @@ def analyze(options: AnalyzeOptions, *, dry_run: bool = False) -> AnalyzeResult:
         return result
     with writing(output):  # before the work, not after it
         output.mkdir(parents=True, exist_ok=True)
+    record = new_run(output, "analyze", options, {name: Path(name) for name in result.inputs})
     runs = [_analyze_run(source, options, result.charge_e) for source in sources]
     with writing(output):
         if quench is not None:
             _add_quench(result, quench, output)
-        _add_runs(result, runs, output)
-        fit = _add_arrhenius(result)
-        _draw(result, runs, fit, output)
-        result.files["results"] = RESULTS
-        write_atomic(output / RESULTS, result.model_dump_json(indent=1) + "\n")
+        _write(result, runs, output)
+    record.finish({"files": result.files})
     return result
+
+
+def _write(result: AnalyzeResult, runs: list[_Run], output: Path) -> None:
+    _add_runs(result, runs, output)
+    fit = _add_arrhenius(result)
+    _draw(result, runs, fit, output)
+    result.files["results"] = RESULTS
+    write_atomic(output / RESULTS, result.model_dump_json(indent=1) + "\n")
 
 
 def _find(options: AnalyzeOptions) -> tuple[list[_Source], list[str]]:
@@ -244,8 +251,9 @@ def _transport(
         D_sigma = ratio = Estimate(mean=None, reason=missing)
         lags = None
     else:
-        found = collective_diffusion(ions, D, tracer.window.start_ps, spacing, index)
-        D_sigma, ratio, lags = found.D_sigma_cm2_per_s, found.haven_ratio, found.lags_ps
+        found = collective_diffusion(ions, tracer.window.start_ps, spacing, index)
+        D_sigma = found.D_sigma_cm2_per_s.flagged(tracer.reason)
+        ratio, lags = found.haven_ratio.flagged(tracer.reason), found.lags_ps
     if temperature_K is None:
         sigma_NE = sigma = Estimate(mean=None, reason="temperature unknown: give --temperature")
     else:
@@ -280,9 +288,8 @@ def _add_quench(result: AnalyzeResult, path: Path, output: Path) -> None:
         raise UsageError(f"{path}: no rows of a run's history: is the run started?")
     last = str(record.stage[-1])
     values = record.density[record.stage == last]
-    blocks = np.array([block.mean() for block in np.array_split(values, min(10, len(values)))])
     result.quench = QuenchRecord(
-        history=str(path), last_stage=last, density_g_cm3=mean_of_blocks(blocks)
+        history=str(path), last_stage=last, density_g_cm3=mean_of_series(values)
     )
     result.files["history"] = "history.png"
     figures.history(record, output / "history.png")

@@ -59,6 +59,7 @@ class PotentialOptions(Options):
     """Options shared by each verb that runs forces."""
 
     model: str = Field("bootstrap", description="a shipped model's name, or a .model/.pt file")
+    head: str | None = Field(None, description="head of a multihead model; default: its last")
     dtype: Dtype = Field("float32", description="precision of the model")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
     dispersion: bool = Field(

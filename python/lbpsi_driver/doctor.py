@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from lbpsi_driver import __version__, _plugin, parallel, potential
+from lbpsi_driver import __version__, _plugin, manifest, parallel, potential
 from lbpsi_driver.config import DoctorOptions, Dtype, UsageError
 from lbpsi_driver.machine import (
     DISTRIBUTION,
@@ -36,7 +36,6 @@ from lbpsi_driver.machine import (
     quiet,
     requirement,
     trust_in,
-    usable_cores,
     why_not_one_world,
 )
 from lbpsi_driver.mliap import MLIAPError, import_mace, import_torch
@@ -294,11 +293,11 @@ def _torch(machine: Machine) -> Finding:
 
 
 def _threads(machine: Machine) -> Finding:
-    ranks, cores = machine.options.ranks, usable_cores()
+    ranks, cores = machine.options.ranks, parallel.usable_cores()
     chosen = os.environ.get("OMP_NUM_THREADS", "")
     given = chosen.isdigit() and int(chosen) > 0
-    threads = int(chosen) if given else max(1, len(os.sched_getaffinity(0)) // ranks)
-    source = "OMP_NUM_THREADS" if given else "its share of the cores it sees"
+    threads = int(chosen) if given else max(1, cores // ranks)
+    source = "OMP_NUM_THREADS" if given else "its share of the cores"
     found = f"cores {cores}, ranks {ranks}, threads a rank {threads} ({source})"
     if ranks * threads <= cores:
         return Finding("ok", found)
@@ -313,7 +312,7 @@ def _model(machine: Machine) -> Finding:
         raise SkipError(NO_MODEL)
     path = potential.resolve(machine.options.model)
     trust = trust_in(machine.options.model)
-    found = f"{path.name}, sha256 {potential.sha256(path)[:12]}…, trust: {trust}"
+    found = f"{path.name}, sha256 {manifest.sha256(path)[:12]}…, trust: {trust}"
     try:
         known = machine.elements
     except SkipError as reason:

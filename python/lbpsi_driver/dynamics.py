@@ -85,7 +85,7 @@ class Campaign:
         # Collective, so before rank 0 goes ahead alone.
         threads = self.options.threads or parallel.threads_per_rank()
         if dry_run:
-            parallel.on_root(lambda: self._lay_out(threads))
+            parallel.on_root(lambda: self._lay_out_dry(threads))
             return None
         # Only rank 0 holds the manifest.
         opened: list[manifest.Run] = []
@@ -115,6 +115,17 @@ class Campaign:
             inputs=input_files(self.options, self.data),
             owns=self.owns,
         )
+
+    def _lay_out_dry(self, threads: int) -> None:
+        manifest.refuse_conflict(
+            self.folder,
+            self.verb,
+            self.options,
+            force=self.options.force,
+            inputs=input_files(self.options, self.data),
+            owns=self.owns,
+        )
+        self._lay_out(threads)
 
     def _lay_out(self, threads: int) -> dict[str, engine.DeckRun]:
         """Write inputs, decks and the commands that run them; return the decks by task."""

@@ -111,7 +111,8 @@ def rewind(folder: Path, step: int) -> None:
     """Cut what was written after a restart file, so that a continuation writes nothing twice.
 
     Rows after ``step`` go; frames and stage lines from ``step`` on go too, since LAMMPS writes
-    those of the step it starts from.
+    those of the step it starts from. At the deck's last step nothing is left to run and nothing is
+    written again, so that the last frame stays.
 
     Parameters
     ----------
@@ -120,9 +121,11 @@ def rewind(folder: Path, step: int) -> None:
     step : int
         Step of the restart file that the run goes on from.
     """
+    ends = step == last_step(folder)
     _cut_lines(folder / HISTORY, 0, step + 1)
+    # No stage begins at the last step, so that here its line needs no exception.
     _cut_lines(folder / SCHEDULE, 1, step)
-    _cut_frames(folder / TRAJECTORY, step)
+    _cut_frames(folder / TRAJECTORY, step + 1 if ends else step)
 
 
 def _parse(line: str) -> Row | None:

@@ -95,7 +95,7 @@ class Machine:
         files: dict[Dtype, Path] = {}
         for dtype in _PRECISIONS:
             files[dtype] = self.folder / f"{dtype}.pt"
-            potential.export(source, files[dtype], dtype=dtype)
+            potential.export(source, files[dtype], dtype=dtype, head=self.options.head)
         return files
 
     @cached_property
@@ -121,15 +121,18 @@ class Machine:
 
     def _ase_forces_in(self, dtype: Dtype) -> Forces:
         atoms = structure.read_cell(self.cell)
+        source = potential.resolve(self.options.model)
         torch = import_torch()
         before = torch.get_default_dtype()
         try:
             with quiet():
                 calculators = importlib.import_module("mace.calculators")
                 atoms.calc = calculators.MACECalculator(
-                    str(potential.resolve(self.options.model)),
+                    str(source),
                     device=self.options.device,
                     default_dtype=dtype,
+                    # Named, since ASE's default head of several is another than LAMMPS'.
+                    head=self.options.head or potential.heads(source)[-1],
                 )
                 return Forces(atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress())
         finally:
@@ -286,15 +289,6 @@ def why_not_one_world(launcher: Path, ranks: int) -> str | None:
     if len(seen) > 1 and set(seen) == {(0, 1)}:
         return f"{launcher} makes {len(seen)} worlds of one rank: it is of another MPI than mpi4py"
     return f"{launcher} can't start {ranks} ranks ({_last_line(done)})"
-
-
-def usable_cores() -> int:
-    """Count the cores this process may use, by its affinity and its container's quota."""
-    cores = len(os.sched_getaffinity(0))
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        cores = min(cores, max(1, int(quota) // int(period)))
-    return cores
 
 
 def _need_mace(options: DoctorOptions) -> None:

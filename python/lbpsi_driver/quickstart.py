@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -32,7 +32,13 @@ from lbpsi_driver.config import (
     SweepOptions,
     UsageError,
 )
-from lbpsi_driver.report.results import AnalyzeResult
+from lbpsi_driver.report.results import RESULTS, AnalyzeResult
+
+VERB = "quickstart"
+SCRIPT = "commands.sh"
+FIGURES = ("msd.png", "rdf.png", "arrhenius.png", "history.png")
+OWNS = (RESULTS, "msd_T*.csv", "rdf_T*.csv", *FIGURES)
+"""Patterns of what the analysis leaves in the folder; the stages look after their own."""
 
 _MOST_RANKS = 4
 
@@ -127,7 +133,7 @@ def stages(options: QuickstartOptions) -> list[Stage]:
         build, the protocol's quenches, sweep, analyze.
     """
     schedule, root = protocol(options.protocol), options.output
-    cores = len(os.sched_getaffinity(0))
+    cores = parallel.usable_cores()
     ranks = options.ranks or min(cores, _MOST_RANKS)
     shared = options.model_dump(include={"model", "dtype", "seed", "force"})
     shared["threads"] = max(1, cores // ranks)
@@ -149,6 +155,8 @@ def stages(options: QuickstartOptions) -> list[Stage]:
 def quickstart(options: QuickstartOptions, *, dry_run: bool = False) -> QuickstartResult:
     """Build, quench, sweep and analyse the default cell.
 
+    In a finished folder each stage returns what it has stored, and the analysis is made again.
+
     Parameters
     ----------
     options : QuickstartOptions
@@ -164,7 +172,8 @@ def quickstart(options: QuickstartOptions, *, dry_run: bool = False) -> Quicksta
     Raises
     ------
     UsageError
-        Launched by mpirun, no such model, or a stage that stopped: its own line.
+        Launched by mpirun, no such model, a folder of another configuration, or a stage that
+        stopped: its own line.
     """
     if int(os.environ.get("PMI_SIZE", "1")) > 1:
         raise UsageError("quickstart starts its own ranks: run it without mpirun, with --ranks N")
@@ -177,17 +186,27 @@ def quickstart(options: QuickstartOptions, *, dry_run: bool = False) -> Quicksta
         warning=card.get("warning"),
         commands=[stage.by_hand for stage in way],
     )
-    with manifest.writing(options.output):
-        options.output.mkdir(parents=True, exist_ok=True)
-        script = "\n".join(["#!/bin/sh", "set -e", *result.commands, ""])
-        manifest.write_atomic(options.output / "commands.sh", script)
+    folder, force = options.output, options.force
+    inputs = {"model": potential.resolve(options.model)}
     if dry_run:
+        manifest.refuse_conflict(folder, VERB, options, force=force, inputs=inputs, owns=OWNS)
+        _write_script(folder, result.commands)
         return result
+    run = manifest.open_run(folder, VERB, options, force=force, inputs=inputs, owns=OWNS)
+    _write_script(folder, result.commands)
+    run.note(stages=result.commands)
     found: dict[str, Any] = {}
     for number, stage in enumerate(way, start=1):
         found = _run(stage, f"{number}/{len(way)} {stage.verb}")
     result.analysis = AnalyzeResult(**found)
+    run.finish({"files": result.analysis.files})
     return result
+
+
+def _write_script(folder: Path, commands: Sequence[str]) -> None:
+    with manifest.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    manifest.write_atomic(folder / SCRIPT, "\n".join(["#!/bin/sh", "set -e", *commands, ""]))
 
 
 def _run(stage: Stage, title: str) -> dict[str, Any]:

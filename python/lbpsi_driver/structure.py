@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 DATA = "data.lammps"
 EXTXYZ = "structure.extxyz"
+OWNS = (DATA, EXTXYZ)
 PACKMOL_FOLDER = "packmol"
 PACKMOL_INPUT = "packmol.inp"
 
@@ -120,9 +121,10 @@ def build(options: BuildOptions, *, dry_run: bool = False) -> BuildResult:
     folder = options.output
     planned = _plan(units, options)
     if dry_run:
+        manifest.refuse_conflict(folder, "build", options, force=options.force, owns=OWNS)
         _write_packmol_input(folder, planned, options)
         return planned.model_copy(update={"files": {"packmol": planned.files["packmol"]}})
-    run = manifest.open_run(folder, "build", options, force=options.force, owns=(DATA, EXTXYZ))
+    run = manifest.open_run(folder, "build", options, force=options.force, owns=OWNS)
     if run.finished is not None and all(path.exists() for path in planned.files.values()):
         return BuildResult.model_validate({**run.finished, "files": planned.files})
     _write_packmol_input(folder, planned, options)

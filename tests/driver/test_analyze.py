@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from lbpsi_driver import manifest
 from lbpsi_driver.analyze import analyze
-from lbpsi_driver.config import AnalyzeOptions, UsageError
+from lbpsi_driver.config import AnalyzeOptions, SweepOptions, UsageError
 from lbpsi_driver.report.results import DEFINITIONS, AnalyzeResult
 from lbpsi_driver.units import BOLTZMANN_EV_PER_K
 
@@ -98,8 +99,10 @@ def test_numbers_of_a_sweep(result):
         assert row.time_ps == pytest.approx(199 * SPACING)
         assert row.haven_ratio.ci95[0] < 1.4
         assert row.haven_ratio.ci95[1] > 0.8
+        # Its D is that of the lags of sigma.
         ratio = row.sigma_NE_mS_per_cm.mean / row.sigma_mS_per_cm.mean
-        assert ratio == pytest.approx(row.haven_ratio.mean)
+        assert ratio == pytest.approx(row.haven_ratio.mean, rel=0.3)
+        assert row.sigma_mS_per_cm.reason is None
         mass = 16 * 6.94 + 12 * 32.06 + 4 * 30.974
         expected = mass * 1.66053907 / LENGTH**3
         assert row.density_g_cm3.mean == pytest.approx(expected, rel=0.01)
@@ -148,11 +151,37 @@ def test_files(result):
     assert "n_P-S_to_r_upper" in header
 
 
+def printed(found, width=200):
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(found.table())
+    return console.export_text()
+
+
+def test_manifest_says_what_the_numbers_were_made_from(result, sweep):
+    found, output = result
+    record = json.loads((output / "manifest.json").read_text())["runs"]["analyze"]
+    assert record["state"] == "finished"
+    assert record["options"]["rdf_bin"] == 0.1
+    assert record["versions"]["lbpsi_driver"]
+    path = sweep / "T500" / "trajectory.dump"
+    assert record["configuration"]["sha256"][str(path)] == manifest.sha256(path)
+    assert list(record["inputs"]) == found.inputs
+
+
+def test_records_of_other_verbs_stay_and_nothing_is_refused(tmp_path):
+    write_dump(tmp_path / "T900" / "trajectory.dump", truth(900), count=60)
+    options = SweepOptions(output=tmp_path, timestep=2.0)
+    manifest.open_run(tmp_path, "sweep", options).finish({"runs": []})
+    for mobile in ("Li", "S"):
+        analyze(AnalyzeOptions(run=tmp_path, mobile=mobile))
+    records = json.loads((tmp_path / "manifest.json").read_text())["runs"]
+    assert records["analyze"]["options"]["mobile"] == "S"
+    assert manifest.open_run(tmp_path, "sweep", options).finished == {"runs": []}
+
+
 @pytest.mark.parametrize("width", [80, 160])
 def test_table_is_legible(result, width):
-    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(result[0].table())
-    text = console.export_text()
+    text = printed(result[0], width)
     for word in ("1000", "mS/cm", "Haven", "yes", "Ea: ", "eV"):
         assert word in text
     assert "…" not in text
@@ -181,14 +210,50 @@ def test_fewer_than_three_diffusive_temperatures_say_why(tmp_path):
     assert (tmp_path / "results.json").is_file()
 
 
+def test_transport_of_a_run_that_is_not_diffusive_is_flagged(tmp_path):
+    write_dump(tmp_path / "T300" / "trajectory.dump", 0.004, count=400)
+    found = analyze(AnalyzeOptions(run=tmp_path, timestep=2.0))
+    row = found.temperatures[0]
+    D = row.D_cm2_per_s["Li"]
+    assert not D.diffusive
+    for number in (
+        row.sigma_NE_mS_per_cm,
+        row.sigma_mS_per_cm,
+        row.D_sigma_cm2_per_s,
+        row.haven_ratio,
+    ):
+        assert number.mean is not None
+        assert D.reason in number.reason
+    text = printed(found)
+    assert "not diffusive, D, σ_NE, σ and Haven ratio are no transport coefficients: MSD" in text
+    for number in (D.scaled(1e7), row.sigma_mS_per_cm, row.haven_ratio):
+        assert f"({number.mean:.3g}" in text
+        assert f"{number.ci95[1]:.3g})" in text
+
+
+def test_numbers_of_diffusive_runs_have_no_brackets(result):
+    rows = printed(result[0]).split("1000")[1].split("warning")[0]
+    assert "(" not in rows
+
+
+def test_density_of_a_short_stage_has_no_interval_but_a_reason(tmp_path):
+    """A density that drifts all through its stage, as in a quench that hasn't settled."""
+    rows = [f"{n} {0.01 * n} 300 {2.0 + 0.001 * n} 1 900 -50 cool" for n in range(60)]
+    (tmp_path / "history.dat").write_text("\n".join(rows) + "\n")
+    found = analyze(AnalyzeOptions(run=tmp_path))
+    density = found.quench.density_g_cm3
+    assert density.mean == pytest.approx(2.0295)
+    assert density.ci95 is None
+    assert "independent" in density.reason
+    assert "in stage cool: 60 values are worth" in printed(found)
+
+
 def test_dry_run_writes_nothing(sweep, tmp_path):
     found = analyze(AnalyzeOptions(run=sweep, output=tmp_path / "none"), dry_run=True)
     assert not (tmp_path / "none").exists()
     assert len(found.inputs) == 5
     assert found.temperatures == []
-    console = Console(width=100, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(found.table())
-    assert "would read" in console.export_text()
+    assert "would read" in printed(found)
 
 
 def test_a_quench_alone(tmp_path):

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import lbpsi_driver
-from lbpsi_driver import doctor, parallel, potential
+from lbpsi_driver import doctor, manifest, parallel
 from lbpsi_driver.config import DoctorOptions, UsageError
 from lbpsi_driver.doctor import CHECKS, Check, DoctorReport, examine
 from lbpsi_driver.machine import NO_MODEL, PLUGIN, Forces, Machine, deck_styles, pinned_version
@@ -285,8 +285,7 @@ def test_environment_without_a_launcher(machine, monkeypatch, tmp_path):
     ],
 )
 def test_threads_against_cores(machine, monkeypatch, ranks, omp, status, mend):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(4))
-    monkeypatch.setattr(doctor, "usable_cores", lambda: 4)
+    monkeypatch.setattr(parallel, "usable_cores", lambda: 4)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     if omp is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", omp)
@@ -372,7 +371,7 @@ def test_card_of_the_model(machine, tmp_path, card, status, expected):
     assert check.status == status
     assert expected in check.found
     if status != "fail":
-        assert f"sha256 {potential.sha256(path)[:12]}" in check.found
+        assert f"sha256 {manifest.sha256(path)[:12]}" in check.found
         assert "2 elements: Li S" in check.found
 
 

@@ -78,6 +78,69 @@ def test_forced_sets_the_old_aside(tmp_path):
     assert (tmp_path / "mine.txt").exists()
 
 
+def test_set_aside_keeps_files_of_one_name_apart(tmp_path):
+    for name in ("T300", "T400"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "trajectory.dump").write_text(name)
+    aside = manifest.set_aside(tmp_path, ["T*/trajectory.dump"])
+    for name in ("T300", "T400"):
+        assert (aside / name / "trajectory.dump").read_text() == name
+        assert not (tmp_path / name / "trajectory.dump").exists()
+
+
+def test_conflict_is_refused_without_writing(tmp_path):
+    folder = tmp_path / "run"
+    manifest.refuse_conflict(folder, "sweep", options(folder))
+    assert not folder.exists()
+    manifest.open_run(folder, "sweep", options(folder))
+    before = {path: path.read_bytes() for path in folder.iterdir()}
+    manifest.refuse_conflict(folder, "sweep", options(folder, threads=2))
+    with pytest.raises(UsageError, match="--time 500, not 1; give another --output, or --force"):
+        manifest.refuse_conflict(folder, "sweep", options(folder, time=1))
+    with pytest.raises(UsageError, match=r"--time 500, not 1; .*a dry run sets nothing aside"):
+        manifest.refuse_conflict(folder, "sweep", options(folder, time=1), force=True)
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_new_run_replaces_its_own_record_alone(tmp_path):
+    manifest.open_run(tmp_path, "sweep", options(tmp_path)).finish({"a": 1})
+    cell = tmp_path / "cell"
+    cell.write_text("a")
+    for seed in (1, 2):
+        chosen = BuildOptions(output=tmp_path, seed=seed)
+        run = manifest.new_run(tmp_path, "build", chosen, {"cell": cell})
+        before = json.loads((tmp_path / "manifest.json").read_text())["runs"]
+        assert before.get("build", {}).get("options", {}).get("seed") == (None if seed == 1 else 1)
+        run.finish({"b": seed})
+    records = json.loads((tmp_path / "manifest.json").read_text())["runs"]
+    assert records["sweep"]["result"] == {"a": 1}
+    assert records["build"]["result"] == {"b": 2}
+    assert records["build"]["configuration"]["sha256"] == {"cell": manifest.sha256(cell)}
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(UsageError, match=r"damaged.*; move it away or give another --output"):
+        manifest.new_run(tmp_path, "build", chosen, {})
+
+
+def test_records_written_at_once_are_all_kept(tmp_path):
+    script = (
+        "import sys; from pathlib import Path; from lbpsi_driver import manifest\n"
+        "from lbpsi_driver.config import SweepOptions\n"
+        "run = manifest.open_run(Path(sys.argv[1]), sys.argv[2], SweepOptions())\n"
+        "for number in range(50): run.note(number=number)\n"
+    )
+    verbs = ("sweep", "quench", "build")
+    writers = [subprocess.Popen([sys.executable, "-c", script, tmp_path, verb]) for verb in verbs]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    records = json.loads((tmp_path / "manifest.json").read_text())["runs"]
+    assert {verb: records[verb]["number"] for verb in verbs} == dict.fromkeys(verbs, 49)
+
+
+def test_atomic_write_takes_text_and_bytes(tmp_path):
+    for content, expected in (("Å", "Å".encode()), (b"\0\xff", b"\0\xff")):
+        manifest.write_atomic(tmp_path / "file", content)
+        assert (tmp_path / "file").read_bytes() == expected
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"runs": 3}', '{"runs": {"sweep": {}}}'])
 def test_damaged_manifest(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)

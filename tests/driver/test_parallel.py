@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -38,6 +39,22 @@ def test_threads_follow_the_share(monkeypatch):
     parallel.threads_per_rank.cache_clear()
     monkeypatch.delenv("OMP_NUM_THREADS")
     assert parallel.threads_per_rank() >= 1
+    parallel.threads_per_rank.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("quota", "cores"),
+    [("300000 100000", 3), ("50000 100000", 1), ("max 100000", 8), ("", 8), (None, 8)],
+)
+def test_a_container_grants_fewer_cores_than_it_shows(monkeypatch, tmp_path, quota, cores):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(8))
+    monkeypatch.setattr(parallel, "_QUOTA", tmp_path / "cpu.max")
+    if quota is not None:
+        (tmp_path / "cpu.max").write_text(quota)
+    assert parallel.usable_cores() == cores
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    parallel.threads_per_rank.cache_clear()
+    assert parallel.threads_per_rank() == cores
     parallel.threads_per_rank.cache_clear()
 
 

@@ -155,6 +155,10 @@ def test_dry_run_writes_the_input_alone(tmp_path):
     assert "pbc 14.90125795" in result.files["packmol"].read_text()
     assert not (tmp_path / "data.lammps").exists()
     structure.build(BuildOptions(output=tmp_path))
+    before = result.files["packmol"].read_text()
+    with pytest.raises(UsageError, match="with --seed 1, not 2; give another --output"):
+        structure.build(BuildOptions(output=tmp_path, seed=2), dry_run=True)
+    assert result.files["packmol"].read_text() == before
 
 
 def test_finished_folder_is_not_packed_again(tmp_path, monkeypatch):

@@ -59,7 +59,14 @@ def test_more_ranks_than_temperatures(tmp_path):
 
 def test_killed_and_called_again(tmp_path):
     options = QUICK_SWEEP | {"output": tmp_path, "temperatures": (300, 600), "time": 20}
-    kill_when("sweep", options, (tmp_path / "T600" / "trajectory.dump").is_file)
+
+    def producing() -> bool:
+        trajectory = tmp_path / "T600" / "trajectory.dump"
+        return trajectory.is_file() and trajectory.stat().st_size > 0
+
+    kill_when("sweep", options, producing)
+    # The only restart file is older than the production, whose frames are all written again.
+    assert engine.newest_restart(tmp_path / "T600").step < 200
     kept = (tmp_path / "T300" / "log.lammps").read_bytes()
     done = run("sweep", options)
     assert done.returncode == 0, done.stderr
@@ -103,8 +110,39 @@ def test_torn_final_cell_is_no_finished_run(tmp_path):
     sweep(options)
     final = tmp_path / "T300" / "data.final"
     whole = final.read_text()
+    schedule = (tmp_path / "T300" / "schedule.dat").read_text()
     final.write_text(whole[: len(whole) // 2])
     run_again = engine.DeckRun("sweep.in", tmp_path / "T300", {}, "data.final")
     assert not run_again.done
+    assert engine.newest_restart(tmp_path / "T300").step == 800
     sweep(options)
     assert run_again.done
+    assert frame_steps(tmp_path / "T300" / "trajectory.dump") == list(range(200, 801, 100))
+    assert (tmp_path / "T300" / "schedule.dat").read_text() == schedule
+    rows = history.read_history(tmp_path / "T300")
+    assert rows.step.tolist() == list(range(10, 801, 10))
+
+
+def test_forced_keeps_each_temperature_of_the_old_run(tmp_path):
+    options = SweepOptions(**QUICK_SWEEP, output=tmp_path, temperatures=(300, 400))
+    sweep(options)
+    names = [f"{folder}/{name}" for folder in ("T300", "T400") for name in ("trajectory.dump",)]
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    sweep(options.model_copy(update={"time": 0.3, "force": True}))
+    for name, content in before.items():
+        assert (tmp_path / "superseded-1" / name).read_bytes() == content
+        assert (tmp_path / name).read_bytes() != content
+
+
+def files_of(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_dry_run_leaves_another_run_alone(serial, force):
+    before = files_of(serial)
+    changed = QUICK_SWEEP | {"timestep": 2.0, "force": force}
+    options = SweepOptions(**changed, output=serial, temperatures=TEMPERATURES)
+    with pytest.raises(UsageError, match="with --timestep 1, not 2; give another --output"):
+        sweep(options, dry_run=True)
+    assert files_of(serial) == before

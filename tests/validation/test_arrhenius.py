@@ -80,6 +80,24 @@ def test_intervals_hold_the_truth():
     assert (hits / 300 > 0.93).all()
 
 
+@pytest.mark.parametrize(
+    ("temperatures", "least"), [(TEMPERATURES[1:], 0.82), (TEMPERATURES, 0.9)], ids=[3, 4]
+)
+def test_intervals_hold_the_truth_where_the_stated_errors_are_a_third_of_it(temperatures, least):
+    """The normal quantile: 76 % with three temperatures, 82 % with four."""
+    rng = np.random.default_rng(2)
+    count = len(temperatures)
+    hits = np.zeros(3)
+    for _ in range(400):
+        values = law(temperatures) * np.exp(0.3 * rng.normal(size=count))
+        fit = arrhenius(temperatures, estimates(values, 0.1))
+        for n, (found, truth) in enumerate(
+            ((fit.Ea_eV, 0.2241), (fit.prefactor_cm2_per_s, 2e-3), (fit.at(300.0), law(300.0)))
+        ):
+            hits[n] += found.ci95[0] <= truth <= found.ci95[1]
+    assert (hits / 400 >= least).all(), hits / 400
+
+
 def test_a_line_that_does_not_fit_widens_the_interval():
     bent = law(TEMPERATURES) * np.array([3.0, 1.0, 1.0, 3.0])
     straight = arrhenius(TEMPERATURES, estimates(law(TEMPERATURES), 0.1))

@@ -26,8 +26,7 @@ def groups_of(size, groups, seed, frames=3000):
 
 def measure(ions):
     tracer = tracer_diffusion(ions, SPACING)
-    estimate = Estimate(mean=tracer.D_cm2_per_s, ci95=tracer.ci95_cm2_per_s)
-    return tracer, collective_diffusion(ions, estimate, tracer.window.start_ps, SPACING)
+    return tracer, collective_diffusion(ions, tracer.window.start_ps, SPACING)
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
@@ -43,9 +42,8 @@ def test_haven_ratio_of_ions_that_move_in_groups(size):
 
 def test_haven_ratio_does_not_depend_on_the_size_of_the_cell():
     """Without the factor N the ratio of 96 ions would be a quarter of that of 24."""
-    tracer = Estimate(mean=D * 1e-4)
     for groups in (24, 96):
-        found = collective_diffusion(groups_of(1, groups, 1), tracer, 5.0, SPACING)
+        found = collective_diffusion(groups_of(1, groups, 1), 5.0, SPACING)
         assert found.haven_ratio.mean == pytest.approx(1.0, abs=0.35)
 
 
@@ -77,11 +75,38 @@ def test_interval_from_blocks_covers():
     hits = 0
     for seed in range(40):
         ions = groups_of(1, 12, 100 + seed, frames=800)
-        estimate = Estimate(mean=D * 1e-4, ci95=(D * 0.9e-4, D * 1.1e-4))
-        found = collective_diffusion(ions, estimate, 2.0, SPACING)
+        found = collective_diffusion(ions, 2.0, SPACING)
         low, high = found.D_sigma_cm2_per_s.ci95
         hits += low <= D * 1e-4 <= high
     assert hits >= 34
+
+
+def test_haven_ratio_and_its_interval_are_of_the_same_lags():
+    """Eight ions that move as one have 1/8 at any lag, be their motion a random walk or not.
+
+    Here they relax in a wide cage, too, and D from lags to half the run is another number.
+    """
+    rng = np.random.default_rng(11)
+    walk = np.cumsum(rng.normal(0, np.sqrt(2 * D * SPACING), (3000, 1, 3)), axis=0)
+    cage = np.zeros((3000, 1, 3))
+    for t in range(1, 3000):
+        cage[t] = 0.905 * cage[t - 1] + rng.normal(0, 0.85, (1, 3))
+    tracer, found = measure(np.repeat(walk + cage, 8, axis=1))
+    assert tracer.diffusive
+    assert found.haven_ratio.mean == pytest.approx(1 / 8, rel=1e-6)
+    assert found.haven_ratio.ci95 == pytest.approx((1 / 8, 1 / 8), rel=1e-6)
+    of_long_lags = tracer.D_cm2_per_s / found.D_sigma_cm2_per_s.mean
+    assert abs(of_long_lags * 8 - 1) > 0.3
+
+
+def test_interval_of_the_haven_ratio_covers():
+    hits = 0
+    for seed in range(60):
+        found = collective_diffusion(groups_of(3, 8, 300 + seed, frames=800), 2.0, SPACING)
+        low, high = found.haven_ratio.ci95
+        assert low <= found.haven_ratio.mean <= high
+        hits += low <= 1 / 3 <= high
+    assert hits >= 52
 
 
 def test_nernst_einstein_in_si():
@@ -106,7 +131,7 @@ def test_one_charge_in_both_conductivities():
 
 def test_too_short_a_run_has_no_conductivity():
     ions = groups_of(1, 10, seed=1, frames=50)
-    found = collective_diffusion(ions, Estimate(mean=1e-6), 5.0, SPACING)
+    found = collective_diffusion(ions, 5.0, SPACING)
     assert found.D_sigma_cm2_per_s.mean is None
     assert "blocks" in found.haven_ratio.reason
 

@@ -5,12 +5,15 @@
   in the frame of the centre of mass of all atoms (in that of the mobile ions the sum is zero).
 - D_σ = σ k_B T V/(N z²e²): the slope of that sum over 6N. Without the factor N, a Haven ratio
   depends on the size of the cell.
-- Haven ratio H_R = D/D_σ; the charge cancels, since one z is in both conductivities.
+- Haven ratio H_R = D/D_σ, both from the same lags; the charge cancels, since one z is in both
+  conductivities.
 
 The sum over all ions is a single path, so its interval comes from blocks of the run: the slope is
-taken in each block, and Student's t gives the interval of their mean. That of the Haven ratio is a
-jackknife over the same blocks, with tracer and collective slopes from the same lags, so that
-fluctuations both share cancel.
+taken in each block, and Student's t gives the interval of their mean. The Haven ratio is that of
+the ions' own slopes to those of their sum in the same blocks at the same lags, so that
+fluctuations both share cancel; its interval is the jackknife's over these blocks. Where the MSD
+isn't linear its D differs from the tracer D, which is taken from lags up to half the run, and the
+ratio from σ_NE/σ.
 """
 
 from __future__ import annotations
@@ -51,6 +54,7 @@ MOST_BLOCKS = 10
 LEAST_BLOCKS = 3
 _STARTS_A_BLOCK = 4.0
 _LAGS_A_BLOCK = 16
+_NO_GROWTH = "the displacement or its sum doesn't grow: run too short"
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class Collective:
     D_sigma_cm2_per_s : Estimate
         D_σ, cm2/s.
     haven_ratio : Estimate
-        D/D_σ.
+        D/D_σ, number and interval from the lags of D_σ.
     lags_ps : tuple of float or None
         First and last lag of the slopes in each block, ps.
     """
@@ -124,7 +128,6 @@ def nernst_einstein(
 
 def collective_diffusion(
     positions: Floats,
-    D_tracer_cm2_per_s: Estimate,
     start_ps: float,
     spacing_ps: float,
     index: Integers | None = None,
@@ -135,8 +138,6 @@ def collective_diffusion(
     ----------
     positions : ndarray, shape (F, N, 3)
         Unwrapped positions of all N mobile ions relative to the centre of mass of *all* atoms, Å.
-    D_tracer_cm2_per_s : Estimate
-        Tracer D, cm2/s.
     start_ps : float
         Start of the diffusive window, ps.
     spacing_ps : float
@@ -169,8 +170,9 @@ def collective_diffusion(
     summed = _slopes(total, lags, index, edges) / (6.0 * positions.shape[1])
     unit = CM2_PER_S_PER_A2_PER_PS / spacing_ps
     D_sigma = _positive(mean_of_blocks(summed * unit))
-    ratio = _haven_ratio(D_tracer_cm2_per_s, D_sigma, tracer, summed)
-    return Collective(D_sigma, ratio, (start * spacing_ps, stop * spacing_ps))
+    return Collective(
+        D_sigma, _haven_ratio(tracer, summed), (start * spacing_ps, stop * spacing_ps)
+    )
 
 
 def _slopes(positions: Floats, lags: Integers, index: Integers, edges: Integers) -> Floats:
@@ -194,17 +196,17 @@ def _slope(positions: Floats, lags: Integers, index: Integers) -> float:
 
 def _positive(D_sigma: Estimate) -> Estimate:
     if D_sigma.mean is None or not D_sigma.mean > 0.0:
-        return Estimate(mean=None, reason="the sum of displacements doesn't grow: run too short")
+        return Estimate(mean=None, reason=_NO_GROWTH)
     if D_sigma.ci95 is None:
         return D_sigma
     return Estimate(mean=D_sigma.mean, ci95=(max(0.0, D_sigma.ci95[0]), D_sigma.ci95[1]))
 
 
-def _haven_ratio(D_tracer: Estimate, D_sigma: Estimate, tracer: Floats, summed: Floats) -> Estimate:
-    """D/D_σ; the interval is the jackknife's, of the logarithm of the ratio of block means."""
-    if D_tracer.mean is None or D_sigma.mean is None:
-        return Estimate(mean=None, reason=D_tracer.reason or D_sigma.reason)
-    ratio = D_tracer.mean / D_sigma.mean
+def _haven_ratio(tracer: Floats, summed: Floats) -> Estimate:
+    """Ratio of the blocks' mean slopes, with the jackknife's interval of its logarithm."""
+    if not tracer.sum() > 0.0 or not summed.sum() > 0.0:
+        return Estimate(mean=None, reason=_NO_GROWTH)
+    ratio = float(tracer.sum() / summed.sum())
     number = len(summed)
     without_one = (tracer.sum() - tracer, summed.sum() - summed)
     if not (without_one[0] > 0).all() or not (without_one[1] > 0).all():

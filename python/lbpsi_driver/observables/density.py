@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from lbpsi_driver.observables.estimate import Estimate, mean_of_blocks
+from lbpsi_driver.observables.estimate import Estimate, mean_of_series
 from lbpsi_driver.observables.trajectory import Trajectory
-
-_BLOCKS = 10
 
 
 def density(trajectory: Trajectory) -> Estimate:
-    """Mean mass density with its interval from ten consecutive blocks of the run.
+    """Mean mass density with its interval from the autocorrelation of the run.
 
     Parameters
     ----------
@@ -21,7 +17,7 @@ def density(trajectory: Trajectory) -> Estimate:
     Returns
     -------
     Estimate
-        Density, g/cm3. At constant volume the interval has no width.
+        Density, g/cm3. At constant volume the interval has no width; it is None, with a reason,
+        where the run is short against the barostat's relaxation.
     """
-    blocks = np.array_split(trajectory.densities_g_cm3, min(_BLOCKS, trajectory.n_frames))
-    return mean_of_blocks(np.array([block.mean() for block in blocks]))
+    return mean_of_series(trajectory.densities_g_cm3)

@@ -1,4 +1,15 @@
-"""A number with its 95 % interval, and the interval of a mean from blocks of a run."""
+"""A number with its 95 % interval: the mean of a correlated series, and of independent blocks.
+
+Successive values of a run are correlated, so the error of their mean is that of the fewer
+independent values they are worth: the statistical inefficiency g, twice the integrated
+autocorrelation time, values make up one. It is found by summing the autocorrelation up to where
+the sum of neighbouring pairs turns negative, pairs made monotone (Geyer, Statist. Sci. 7, 473
+(1992), doi:10.1214/ss/1177011137). Subtracting the mean of a short run biases it low, by the
+factor 1 + (2W + 1)/n for a sum up to lag W of n values (Wolff, Comput. Phys. Commun. 156, 143
+(2004), doi:10.1016/S0010-4655(03)00467-3, eq. 49). There is no interval where fewer than
+:data:`LEAST_INDEPENDENT` independent values are left: a run that hasn't seen its own correlation
+time can't tell it, and looks better sampled than it is.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +18,10 @@ from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
 from lbpsi_driver.observables.trajectory import Floats
+
+LEAST_INDEPENDENT = 10.0
+"""Fewest independent values, as estimated from the run itself, that give an interval."""
+_CONSTANT = 1e-9
 
 
 class Estimate(BaseModel):
@@ -17,9 +32,9 @@ class Estimate(BaseModel):
     mean : float or None
         The number; None where it can't be had.
     ci95 : tuple of float or None
-        95 % interval; None where one block is too few for it.
+        95 % interval; None where the run is too short for it.
     reason : str or None
-        Why there is no number, or no interval.
+        Why there is no number or no interval, or why it isn't to be taken for a result.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,14 +50,87 @@ class Estimate(BaseModel):
         ci95 = None if self.ci95 is None else (self.ci95[0] * factor, self.ci95[1] * factor)
         return Estimate(mean=self.mean * factor, ci95=ci95, reason=self.reason)
 
+    def flagged(self, reason: str | None) -> Estimate:
+        """Add a reason why the number isn't to be taken for a result; one missing keeps its own."""
+        if self.mean is None or reason is None:
+            return self
+        reasons = [reason, self.reason] if self.reason else [reason]
+        return Estimate(mean=self.mean, ci95=self.ci95, reason="; ".join(reasons))
 
-def student_95(degrees: int) -> float:
+
+def student_95(degrees: float) -> float:
     """Half-width of the 95 % interval of Student's t, in standard errors."""
     return float(stats.t.ppf(0.975, degrees))
 
 
+def mean_of_series(values: Floats) -> Estimate:
+    """Mean of successive, correlated values of a run with its 95 % interval.
+
+    The interval is Student's with n/(2W + 1) degrees of freedom, since the variance of the mean is
+    itself uncertain: its relative variance is 2(2W + 1)/n (Madras and Sokal, J. Stat. Phys. 50, 109
+    (1988), doi:10.1007/BF01022990), that of a chi-square of as many degrees of freedom.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Values at even spacing; a gap in them is passed over.
+
+    Returns
+    -------
+    Estimate
+        Mean and interval: of no width where all values are the same, None, with a reason, where
+        they hold fewer than :data:`LEAST_INDEPENDENT` independent ones.
+    """
+    mean = float(np.mean(values))
+    number = len(values)
+    if number < 2:
+        return Estimate(mean=mean, reason="one value: no interval")
+    if float(np.ptp(values)) <= _CONSTANT * abs(mean):
+        return Estimate(mean=mean, ci95=(mean, mean))
+    inefficiency, window = statistical_inefficiency(values)
+    independent = number / inefficiency
+    if independent < LEAST_INDEPENDENT:
+        reason = (
+            f"{number} values are worth about {independent:.1f} independent ones, fewer than "
+            f"{LEAST_INDEPENDENT:g}: no interval, run longer"
+        )
+        return Estimate(mean=mean, reason=reason)
+    error = float(np.std(values)) / np.sqrt(independent - 1.0)
+    half = student_95(max(1.0, number / (2 * window + 1))) * float(error)
+    return Estimate(mean=mean, ci95=(mean - half, mean + half))
+
+
+def statistical_inefficiency(values: Floats) -> tuple[float, int]:
+    """Successive values that make up one independent one, and the last lag summed for it.
+
+    Parameters
+    ----------
+    values : ndarray, shape (n,)
+        Two or more values at even spacing, not all the same.
+
+    Returns
+    -------
+    inefficiency : float
+        g, at least 1: values that alternate about their mean aren't credited for it.
+    window : int
+        W, the last lag in the sum.
+    """
+    number = len(values)
+    spectrum = np.fft.rfft(values - np.mean(values), 2 * number)
+    correlation = np.fft.irfft(np.square(np.abs(spectrum)))[:number]
+    pairs = correlation[: number // 2 * 2].reshape(-1, 2).sum(axis=1) / correlation[0]
+    negative = np.flatnonzero(pairs <= 0.0)
+    end = int(negative[0]) if len(negative) else len(pairs)
+    window = max(0, 2 * end - 1)
+    g = max(1.0, 2.0 * float(np.minimum.accumulate(pairs[:end]).sum()) - 1.0)
+    return g * (1.0 + (2 * window + 1) / number), window
+
+
 def mean_of_blocks(blocks: Floats) -> Estimate:
     """Mean of independent blocks with Student's 95 % interval.
+
+    For numbers that are had once a block, as the slope of an MSD; means of a series' blocks are
+    independent only by luck: use :func:`mean_of_series` for those.
 
     Parameters
     ----------

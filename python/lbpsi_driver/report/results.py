@@ -25,10 +25,14 @@ DEFINITIONS = {
     "sigma": "paper 000, eq. 2: summed displacement of the mobile ions in the frame of the centre "
     "of mass of all atoms; interval from blocks",
     "D_sigma": "sigma k_B T V/(N z²e²)",
-    "haven_ratio": "D/D_sigma, one charge in both conductivities",
+    "haven_ratio": "D/D_sigma, both as slopes in the blocks and lags of sigma (collective_window), "
+    "not with the D above, which has lags to half the run; one charge in both",
+    "reason": "why there is no number or no interval; at a number with an interval, why it isn't a "
+    "result: D, sigma_NE, sigma, D_sigma and Haven ratio of a run that isn't diffusive are no "
+    "transport coefficients",
     "arrhenius": "weighted fit of ln D against 1/T, diffusive temperatures only",
     "first_peak": "first maximum of g(r) above 1",
-    "density": "mass over volume, interval from ten blocks",
+    "density": "mass over volume, interval from the integrated autocorrelation time",
 }
 
 
@@ -75,10 +79,12 @@ class TemperatureRecord(_Record):
     def remarkable(self, mobile: str) -> list[tuple[str, Estimate]]:
         """List the numbers that have a reason to tell: missing, flagged, without an interval."""
         D = self.D_cm2_per_s[mobile]
+        named: dict[str, Estimate] = {"ρ": self.density_g_cm3}
         if D.mean is None or not D.diffusive:
-            return [("not diffusive", D)]
-        named = {"σ_NE": self.sigma_NE_mS_per_cm, "σ": self.sigma_mS_per_cm}
-        named["Haven ratio"] = self.haven_ratio
+            named["not diffusive, D, σ_NE, σ and Haven ratio are no transport coefficients"] = D
+        else:
+            named |= {"σ_NE": self.sigma_NE_mS_per_cm, "σ": self.sigma_mS_per_cm}
+            named["Haven ratio"] = self.haven_ratio
         return [(name, number) for name, number in named.items() if number.reason is not None]
 
 
@@ -135,7 +141,10 @@ class AnalyzeResult(_Record):
     definitions: dict[str, str] = Field(default_factory=lambda: dict(DEFINITIONS))
 
     def table(self) -> Group:
-        """Render for a terminal: a row a temperature, Ea and remarks below."""
+        """Render for a terminal: a row a temperature, Ea and remarks below.
+
+        Numbers of a run that isn't diffusive are in brackets.
+        """
         title = Text(f"{self.run}: {self.mobile}, z = {self.charge_e:g} e")
         table = Table(title=title, box=SIMPLE_HEAD, leading=1)
         for head in ("T\nK", "ρ\ng/cm³", "D\n1e-7 cm²/s", "log-log\nslope"):
@@ -148,11 +157,11 @@ class AnalyzeResult(_Record):
             table.add_row(
                 row.label if row.temperature_K is None else f"{row.temperature_K:g}",
                 _stack(row.density_g_cm3),
-                _stack(D.scaled(1e7)),
+                _stack(D.scaled(1e7), doubtful=not D.diffusive),
                 "-" if D.loglog_slope is None else f"{D.loglog_slope:.2f}",
-                _stack(row.sigma_NE_mS_per_cm),
-                _stack(row.sigma_mS_per_cm),
-                _stack(row.haven_ratio),
+                _stack(row.sigma_NE_mS_per_cm, doubtful=not D.diffusive),
+                _stack(row.sigma_mS_per_cm, doubtful=not D.diffusive),
+                _stack(row.haven_ratio, doubtful=not D.diffusive),
                 "yes" if D.diffusive else "no",
             )
         return Group(*([table] if self.temperatures else []), *map(Text, self._lines()))
@@ -168,10 +177,9 @@ class AnalyzeResult(_Record):
             for what, number in row.remarkable(self.mobile)
         ]
         if self.quench is not None:
-            lines.append(
-                f"quench: {_show(self.quench.density_g_cm3)} g/cm³ in stage "
-                f"{self.quench.last_stage}"
-            )
+            density = self.quench.density_g_cm3
+            why = "" if density.reason is None else f": {density.reason}"
+            lines.append(f"quench: {_show(density)} g/cm³ in stage {self.quench.last_stage}{why}")
         if fit.Ea_eV is None:
             lines.append(f"Ea: not given: {fit.reason}")
         else:
@@ -193,12 +201,13 @@ def _show(estimate: Estimate) -> str:
     return f"{_digits(estimate.mean)} (95 %: {_digits(low)} to {_digits(high)})"
 
 
-def _stack(estimate: Estimate) -> str:
-    """Write the number above its interval, for a column of a table."""
-    if estimate.mean is None or estimate.ci95 is None:
-        return _digits(estimate.mean)
-    low, high = estimate.ci95
-    return f"{_digits(estimate.mean)}\n{_digits(low)} –\n{_digits(high)}"
+def _stack(estimate: Estimate, *, doubtful: bool = False) -> str:
+    """Write the number above its interval, for a column of a table; in brackets if doubtful."""
+    text = _digits(estimate.mean)
+    if estimate.mean is not None and estimate.ci95 is not None:
+        low, high = estimate.ci95
+        text += f"\n{_digits(low)} –\n{_digits(high)}"
+    return f"({text})" if doubtful and estimate.mean is not None else text
 
 
 def _digits(value: float | None) -> str:
