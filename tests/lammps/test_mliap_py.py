@@ -140,6 +140,56 @@ def test_equals_ase(ranks, cells, exported, reference, lmp: Lmp, tmp_path):
         assert -ours["summed virial"] == pytest.approx(ours["pressure times volume"], rel=1e-9)
 
 
+@pytest.fixture(scope="module")
+def wide_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained MACE whose features, 384 columns, are wider than one message between ranks."""
+    modules = pytest.importorskip("mace.modules")
+    import torch
+    from e3nn import o3
+
+    torch.manual_seed(2)
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    model = modules.ScaleShiftMACE(
+        r_max=4.0,
+        num_bessel=4,
+        num_polynomial_cutoff=5,
+        max_ell=1,
+        interaction_cls=modules.interaction_classes["RealAgnosticResidualInteractionBlock"],
+        interaction_cls_first=modules.interaction_classes["RealAgnosticInteractionBlock"],
+        num_interactions=2,
+        num_elements=5,
+        hidden_irreps=o3.Irreps("96x0e + 96x1o"),
+        MLP_irreps=o3.Irreps("8x0e"),
+        gate=torch.nn.functional.silu,
+        atomic_energies=np.arange(5.0),
+        avg_num_neighbors=20.0,
+        atomic_numbers=[3, 5, 15, 16, 53],
+        correlation=2,
+        atomic_inter_scale=1.0,
+        atomic_inter_shift=0.0,
+    )
+    torch.set_default_dtype(before)
+    file = tmp_path_factory.mktemp("wide") / "wide.model"
+    torch.save(model, file)
+    return file
+
+
+@mace
+def test_features_wider_than_a_message(wide_model, cells, lmp: Lmp, tmp_path):
+    """LAMMPS's buffers are sized before the model is known: wide rows travel in pieces."""
+    calculators = pytest.importorskip("mace.calculators")
+    potential.export(wide_model, tmp_path / "wide.pt", dtype="float64")
+    result = lmp(deck(cells["triclinic"], tmp_path / "wide.pt"), ranks=2)
+    assert result.returncode == 0, result.stdout + result.stderr
+    atoms = structure.read_cell(cells["triclinic"])
+    atoms.calc = calculators.MACECalculator(str(wide_model), device="cpu", default_dtype="float64")
+    ours = output(tmp_path)
+    assert ours["energy"] == pytest.approx(atoms.get_potential_energy(), rel=1e-10)
+    forces = atoms.get_forces()
+    np.testing.assert_allclose(ours["forces"], forces, atol=1e-10 * np.abs(forces).max(), rtol=0)
+
+
 @mace
 def test_moves_minimises_and_shears(cells, exported, lmp: Lmp, tmp_path):
     """minimize, then triclinic NPT in float64 on two ranks, and a second run in the same deck."""
@@ -399,6 +449,35 @@ def test_missing_libpython_is_one_line(lmp: Lmp, tmp_path):
     line = error_line(lmp(text, env={**ENV, "LBPSI_LIBPYTHON": "/none/libpython.so"}))
     assert "no shared libpython" in line
     assert "set LBPSI_LIBPYTHON" in line
+
+
+def test_interpreter_is_found_without_the_environment(lmp: Lmp, tmp_path):
+    """What the entry point exports is a help, not a need: the plugin looks beside itself."""
+    text = deck(spring_cell(tmp_path), toy(tmp_path, "Spring()"), coeff="* * Li S")
+    libraries = str(Path(sys.base_prefix) / "lib")
+    bare = {**ENV, "LBPSI_PYTHON": "", "LBPSI_LIBPYTHON": "", "LD_LIBRARY_PATH": libraries}
+    result = lmp(text, env=bare)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
+@mace
+def test_mace_loads_where_lammps_mliap_cannot():
+    """``lammps.mliap`` raises OSError where libpython is static; MACE catches ImportError only."""
+    script = """
+        import importlib.abc, sys
+
+        class Static(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path=None, target=None):
+                if name.startswith("lammps.mliap"):
+                    raise OSError("Unable to locate python shared library")
+
+        sys.meta_path.insert(0, Static())
+        from lbpsi_driver.mliap import import_mace
+        print(import_mace().LAMMPS_MLIAP_MACE.__name__)
+        print(any(name.startswith("lammps.mliap") for name in sys.modules))
+    """
+    result = host(script)
+    assert result.stdout.split() == ["LAMMPS_MLIAP_MACE", "False"], result.stderr
 
 
 def host(script: str, **env: str) -> subprocess.CompletedProcess[str]:
