@@ -7,6 +7,7 @@ Units: K, bar, ps, fs, Å, g/cm3, e; they are part of each field's description.
 
 from __future__ import annotations
 
+import difflib
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -228,8 +229,10 @@ def options(model: type[T], values: dict[str, Any]) -> T:
         name = str(first["loc"][0])
         flag = "--" + name.replace("_", "-")
         if first["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(name, model.model_fields, n=1)
             known = ", ".join(model.model_fields)
-            raise UsageError(f"unknown option '{name}'; one of: {known}") from err
+            hint = f"did you mean {close[0]}?" if close else f"one of: {known}"
+            raise UsageError(f"unknown option '{name}'; {hint}") from err
         wanted = first["msg"].removeprefix("Value error, ")
         field = model.model_fields[name].description
         given = first["input"]

@@ -1,11 +1,12 @@
 """What ``quench`` and ``sweep`` share: a folder with inputs, decks that run on shares of the ranks.
 
-The run folder holds ``data.lammps``, ``model.pt`` (or ``potential.in``) and the manifest; each deck
+The run folder holds ``data.start``, ``model.pt`` (or ``potential.in``) and the manifest; each deck
 runs in it or in a sub-folder and names these files by relative paths, so the folder can be moved.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -17,8 +18,10 @@ from typing import Any
 from lbpsi_driver import engine, manifest, parallel, progress, structure
 from lbpsi_driver.config import DynamicsOptions, UsageError
 
-DATA = "data.lammps"
+DATA = "data.start"
 POTENTIAL = "potential.in"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,7 @@ class Campaign:
             owns=self.owns,
         )
         self._lay_out(threads)
+        logger.info("written: %s: decks, forces and run.sh; nothing was run", self.folder)
 
     def _lay_out(self, threads: int) -> dict[str, engine.DeckRun]:
         """Write inputs, decks and the commands that run them; return the decks by task."""

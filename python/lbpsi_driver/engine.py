@@ -22,6 +22,7 @@ from typing import Any
 
 from lbpsi_driver import history, manifest, parallel
 from lbpsi_driver.config import UsageError
+from lbpsi_driver.mliap import import_torch
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +155,7 @@ class DeckRun:
                 return {}
             for name in damaged:
                 logger.warning("%s/%s is damaged, going on from %s", self.folder, name, found.name)
+            logger.info("%s: going on from step %d", self.folder, found.step)
             history.rewind(self.folder, found.step)
         other = next(name for name in RESTARTS if name != found.name)
         return {
@@ -306,10 +308,9 @@ def _lammps(arguments: list[str], comm: Any) -> Iterator[Any]:
 
 def _run(arguments: list[str], deck: str, comm: Any, *, stock: bool) -> None:
     if stock:
-        # liblammps exports a reference BLAS that torch would otherwise bind to.
         if importlib.util.find_spec("torch") is None:
             raise EngineError("torch is missing: pip install 'lbpsi-driver[mace]'")
-        importlib.import_module("torch")
+        import_torch()
     with _lammps(arguments, comm) as lmp:
         if stock and not lmp.has_style("pair", "mliap/py"):
             raise EngineError(

@@ -379,7 +379,9 @@ def _standing(
     """Look up the verb's record, and say in one line why it can't be continued where it can't."""
     try:
         old = _read(folder).get(verb)
-        return old, _conflict(folder, verb, old, wanted, owns)
+        why = _conflict(folder, verb, old, wanted, owns)
+        same = old is not None and old["configuration"] == wanted
+        return (old if why or same else None), why
     except UsageError as err:
         return None, str(err)
 
@@ -392,11 +394,11 @@ def _conflict(
     owns: Sequence[str],
 ) -> str | None:
     """Say in one line why a run can't continue what is in the folder, None where it can."""
+    left = next((path for pattern in owns for path in folder.glob(pattern)), None)
     if old is None:
-        for pattern in owns:
-            for path in folder.glob(pattern):
-                return f"{path} is there without a record of {verb} in {FILE}"
-        return None
+        return f"{left} is there without a record of {verb} in {FILE}" if left else None
+    if old["state"] != "finished" and left is None:
+        return None  # it stopped before it made anything
     before, now = old["configuration"], wanted
     for name in sorted(before["options"].keys() | now["options"].keys()):
         was, new = before["options"].get(name), now["options"].get(name)

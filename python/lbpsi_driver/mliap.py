@@ -44,6 +44,8 @@ def import_torch() -> types.ModuleType:
     """
     if "torch" in sys.modules:
         return sys.modules["torch"]
+    # Threads that spin at a barrier for one whose core is taken make a step ten times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     flags = sys.getdlopenflags()
     sys.setdlopenflags(os.RTLD_NOW | os.RTLD_DEEPBIND)
     try:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import shutil
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -18,6 +19,8 @@ from typing import Any, Generic, TypeVar
 from lbpsi_driver.config import UsageError
 
 _QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+_FORWARDED_S = 0.3
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -237,6 +240,8 @@ def abort(code: int, message: str = "") -> None:
     """End every rank at once: the last resort where some could wait for ever."""
     if message:
         print(message, file=sys.stderr, flush=True)
+    # The launcher may drop what it has not yet forwarded when the abort reaches it.
+    time.sleep(_FORWARDED_S)
     world().Abort(code)
 
 

@@ -104,12 +104,12 @@ class QuickstartResult(BaseModel):
     analysis: AnalyzeResult | None = None
 
     def table(self) -> Group:
-        """Render for a terminal: the table of ``analyze``, then what the numbers are worth."""
+        """Render for a terminal: what the numbers are worth, then the table of ``analyze``."""
         remarks = [f"protocol {self.protocol}: {self.note}", f"model {self.model}: {self.trust}"]
         if self.warning:
             remarks.append(f"warning: {self.warning}")
         body = self.analysis.table() if self.analysis else Text("\n".join(self.commands))
-        return Group(body, *(Text(remark) for remark in remarks))
+        return Group(*(Text(remark) for remark in remarks), body)
 
 
 def protocol(name: str) -> dict[str, Any]:

@@ -37,7 +37,7 @@ def test_verbs_share_a_folder(tmp_path):
 
 
 def test_changed_option_names_itself(tmp_path):
-    manifest.open_run(tmp_path, "sweep", options(tmp_path))
+    manifest.open_run(tmp_path, "sweep", options(tmp_path)).finish({})
     with pytest.raises(UsageError) as caught:
         manifest.open_run(tmp_path, "sweep", options(tmp_path, dump_every=0.2))
     message = str(caught.value)
@@ -51,7 +51,7 @@ def test_changed_input_is_noticed_and_a_moved_one_is_not(tmp_path):
     cell.write_text("a")
     moved.write_text("a")
     manifest.open_run(run, "sweep", options(run, data=cell), inputs={"data": cell})
-    manifest.open_run(run, "sweep", options(run, data=moved), inputs={"data": moved})
+    manifest.open_run(run, "sweep", options(run, data=moved), inputs={"data": moved}).finish({})
     cell.write_text("b")
     with pytest.raises(UsageError, match="other content of --data"):
         manifest.open_run(run, "sweep", options(run, data=cell), inputs={"data": cell})
@@ -92,7 +92,7 @@ def test_conflict_is_refused_without_writing(tmp_path):
     folder = tmp_path / "run"
     manifest.refuse_conflict(folder, "sweep", options(folder))
     assert not folder.exists()
-    manifest.open_run(folder, "sweep", options(folder))
+    manifest.open_run(folder, "sweep", options(folder)).finish({})
     before = {path: path.read_bytes() for path in folder.iterdir()}
     manifest.refuse_conflict(folder, "sweep", options(folder, threads=2))
     with pytest.raises(UsageError, match="--time 500, not 1; give another --output, or --force"):
@@ -197,3 +197,13 @@ def test_second_process_is_kept_out(tmp_path, monkeypatch):
         [sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True
     )
     assert "in use by another sweep" in done.stderr
+
+
+def test_a_run_that_made_nothing_leaves_the_folder_free(tmp_path):
+    """A first try that stopped at its input must not refuse the mended second one."""
+    manifest.open_run(tmp_path, "sweep", SweepOptions(time=10), owns=("history.dat",))
+    mended = manifest.open_run(tmp_path, "sweep", SweepOptions(time=20), owns=("history.dat",))
+    assert mended.record["options"]["time"] == 20
+    (tmp_path / "history.dat").touch()
+    with pytest.raises(UsageError, match="--time 20, not 30"):
+        manifest.open_run(tmp_path, "sweep", SweepOptions(time=30), owns=("history.dat",))

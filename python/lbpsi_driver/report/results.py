@@ -171,6 +171,8 @@ class AnalyzeResult(_Record):
             return ["would read: " + ", ".join(self.inputs)]
         fit = self.arrhenius
         lines = [f"warning: {warning}" for warning in self.warnings]
+        if any(not row.D_cm2_per_s[self.mobile].diffusive for row in self.temperatures):
+            lines.append("( ): of a run that is not diffusive, no transport coefficient")
         lines += [
             f"{row.label}: {what}: {number.reason}"
             for row in self.temperatures
