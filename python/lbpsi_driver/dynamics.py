@@ -94,7 +94,7 @@ class Campaign:
         opened: list[manifest.Run] = []
 
         def begin() -> dict[str, engine.DeckRun] | None:
-            run = self._open()
+            run = manifest.open_run(**self._claim())
             opened.append(run)
             finals = (self.folder / task.subfolder / self.final for task in self.tasks)
             if run.finished is not None and all(map(engine.is_whole, finals)):
@@ -109,25 +109,19 @@ class Campaign:
                 run.finish(collect())
         return opened[0].finished if opened else None
 
-    def _open(self) -> manifest.Run:
-        return manifest.open_run(
-            self.folder,
-            self.verb,
-            self.options,
-            force=self.options.force,
-            inputs=input_files(self.options, self.data),
-            owns=self.owns,
-        )
+    def _claim(self) -> dict[str, Any]:
+        """Collect what the manifest compares with what is in the folder."""
+        return {
+            "folder": self.folder,
+            "verb": self.verb,
+            "options": self.options,
+            "force": self.options.force,
+            "inputs": input_files(self.options, self.data),
+            "owns": self.owns,
+        }
 
     def _lay_out_dry(self, threads: int) -> None:
-        manifest.refuse_conflict(
-            self.folder,
-            self.verb,
-            self.options,
-            force=self.options.force,
-            inputs=input_files(self.options, self.data),
-            owns=self.owns,
-        )
+        manifest.refuse_conflict(**self._claim())
         self._lay_out(threads)
         logger.info("written: %s: decks, forces and run.sh; nothing was run", self.folder)
 
