@@ -1,0 +1,83 @@
+#include "lbpsi/chemistry.h"
+
+#include <algorithm>
+#include <cmath>
+#include <stdexcept>
+
+namespace lbpsi {
+
+namespace {
+
+constexpr Element UNNAMED = {"NULL", 0, Role::none, 0};
+
+Element look_up(const std::string &symbol)
+{
+  if (symbol == UNNAMED.symbol) return UNNAMED;
+  std::string known;
+  for (const auto &element : table::ELEMENTS) {
+    if (symbol == element.symbol) return element;
+    known += std::string(" ") + element.symbol;
+  }
+  throw std::invalid_argument("unknown element " + symbol + "; expected one of" + known +
+                              ", or NULL to leave a type out");
+}
+
+double longest(const std::vector<double> &squares)
+{
+  return squares.empty() ? 0.0 : std::sqrt(*std::max_element(squares.begin(), squares.end()));
+}
+
+}    // namespace
+
+Chemistry::Chemistry(const std::vector<std::string> &symbols)
+{
+  for (const auto &symbol : symbols) species.push_back(look_up(symbol));
+  bonds.assign(species.size() * species.size(), 0.0);
+  shells = bonds;
+  for (const auto &pair : table::BONDS) set_square(bonds, pair);
+  for (const auto &pair : table::SHELLS) set_square(shells, pair);
+}
+
+void Chemistry::set_square(std::vector<double> &squares, const PairCutoff &pair)
+{
+  const std::string first = pair.a, second = pair.b;
+  for (int i = 0; i < ntypes(); ++i)
+    for (int j = 0; j < ntypes(); ++j)
+      if (first == species[i].symbol && second == species[j].symbol)
+        squares[i * ntypes() + j] = squares[j * ntypes() + i] = pair.cutoff * pair.cutoff;
+}
+
+void Chemistry::set_bond(const std::string &a, const std::string &b, double cutoff)
+{
+  const std::string pair = "bond " + a + " " + b;
+  for (const auto &symbol : {a, b}) {
+    const auto found = std::find_if(species.begin(), species.end(),
+                                    [&](const Element &e) { return symbol == e.symbol; });
+    if (found == species.end())
+      throw std::invalid_argument(pair + ": no type is " + symbol + "; name one of the elements");
+    if (found->role == Role::cation || found->role == Role::none)
+      throw std::invalid_argument(pair + ": " + symbol +
+                                  " forms no bonds; expected formers, S and halides");
+  }
+  if (!(cutoff > 0.0) || !std::isfinite(cutoff))
+    throw std::invalid_argument(pair + ": cutoff " + std::to_string(cutoff) +
+                                " is not positive; expected Å");
+  set_square(bonds, {a.c_str(), b.c_str(), cutoff});
+}
+
+bool Chemistry::has_formers() const
+{
+  return std::any_of(species.begin(), species.end(),
+                     [](const Element &e) { return e.role == Role::former; });
+}
+
+double Chemistry::longest_bond() const { return longest(bonds); }
+
+double Chemistry::reach() const
+{
+  const bool cations = std::any_of(species.begin(), species.end(),
+                                   [](const Element &e) { return e.role == Role::cation; });
+  return std::max({longest(bonds), longest(shells), cations ? environment : 0.0});
+}
+
+}    // namespace lbpsi

@@ -1,0 +1,107 @@
+#include "lbpsi/neighbors.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+namespace lbpsi {
+
+namespace {
+
+constexpr double LEAST_VOLUME = 1e-9;    // of the box that the lengths of the vectors would span
+constexpr double FARTHEST = 1e8;         // cells: shifts are int
+
+using Vector = std::array<double, 3>;
+
+Vector cross(const double *a, const double *b)
+{
+  return {a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]};
+}
+
+double dot(const double *a, const double *b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
+
+double norm(const double *a) { return std::sqrt(dot(a, a)); }
+
+// Columns of the inverse of the cell: a position times one of them is a fractional coordinate.
+std::array<Vector, 3> inverse(const double *cell)
+{
+  const double *a = cell, *b = cell + 3, *c = cell + 6;
+  std::array<Vector, 3> columns = {cross(b, c), cross(c, a), cross(a, b)};
+  const double volume = dot(a, columns[0].data());
+  if (!(std::abs(volume) > LEAST_VOLUME * norm(a) * norm(b) * norm(c)) || !std::isfinite(volume))
+    throw std::invalid_argument("cell has volume " + std::to_string(volume) +
+                                "; expected three lattice vectors that span one");
+  for (auto &column : columns)
+    for (auto &x : column) x /= volume;
+  return columns;
+}
+
+}    // namespace
+
+CellList::CellList(const double *positions, int n, const double *cell, double cutoff) :
+    cutoff_sq(cutoff * cutoff)
+{
+  if (!(cutoff > 0.0) || !std::isfinite(cutoff))
+    throw std::invalid_argument("cutoff " + std::to_string(cutoff) +
+                                " is not positive; expected Å");
+  std::copy(cell, cell + 9, lattice);
+  const auto columns = inverse(cell);
+  // No more bins than atoms are worth, however thin the gas.
+  const double most = std::max(1.0, std::cbrt(8.0 * n));
+  for (int k = 0; k < 3; ++k) {
+    const double height = 1.0 / norm(columns[k].data());
+    bins[k] = static_cast<int>(std::clamp(height / cutoff, 1.0, most));
+    reach[k] = static_cast<int>(std::ceil(cutoff * bins[k] / height));
+  }
+
+  std::vector<Site> wrapped(n);
+  std::vector<int> bin(n, 0);
+  start.assign(bins[0] * bins[1] * bins[2] + 1, 0);
+  for (int i = 0; i < n; ++i) {
+    auto &site = wrapped[i];
+    site.atom = i;
+    std::copy(positions + 3 * i, positions + 3 * i + 3, site.x);
+    for (int k = 0; k < 3; ++k) {
+      const double fraction = dot(positions + 3 * i, columns[k].data());
+      const double home = std::floor(fraction);
+      if (!(std::abs(home) < FARTHEST))
+        throw std::invalid_argument("positions of atom " + std::to_string(i + 1) +
+                                    " are not finite or too far from the cell; expected Å");
+      site.home[k] = static_cast<int>(home);
+      for (int axis = 0; axis < 3; ++axis) site.x[axis] -= home * cell[3 * k + axis];
+      // rounding can make the fraction one
+      const int index = static_cast<int>((fraction - home) * bins[k]);
+      bin[i] = bin[i] * bins[k] + std::min(index, bins[k] - 1);
+    }
+    ++start[bin[i] + 1];
+  }
+  for (std::size_t k = 1; k < start.size(); ++k) start[k] += start[k - 1];
+  std::vector<int> next(start.begin(), start.end() - 1);
+  sites.resize(n);
+  for (int i = 0; i < n; ++i) sites[next[bin[i]]++] = wrapped[i];
+}
+
+std::vector<NeighborPair> neighbor_pairs(const double *positions, int n, const double *cell,
+                                         double cutoff)
+{
+  const CellList cells(positions, n, cell, cutoff);
+  std::vector<int> start(n + 1, 0);
+  cells.for_each_pair([&](int i, int, const int *, const double *) { ++start[i + 1]; });
+  for (int i = 0; i < n; ++i) start[i + 1] += start[i];
+  std::vector<NeighborPair> pairs(start[n]);
+  std::vector<int> next(start.begin(), start.end() - 1);
+  cells.for_each_pair([&](int i, int j, const int *shift, const double *d) {
+    pairs[next[i]++] = {i, j, {shift[0], shift[1], shift[2]}, {d[0], d[1], d[2]}};
+  });
+  for (int i = 0; i < n; ++i)
+    std::sort(pairs.begin() + start[i], pairs.begin() + start[i + 1],
+              [](const NeighborPair &a, const NeighborPair &b) {
+                if (a.j != b.j) return a.j < b.j;
+                return std::lexicographical_compare(a.shift, a.shift + 3, b.shift, b.shift + 3);
+              });
+  return pairs;
+}
+
+}    // namespace lbpsi
