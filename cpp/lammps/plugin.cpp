@@ -1,6 +1,10 @@
 // The table of styles that this plugin registers, and the check that it meets the LAMMPS release
 // whose class layouts it was compiled with.
 
+#include "compute_kabsch.h"
+#include "compute_motif.h"
+#include "compute_msd_motif.h"
+#include "fix_reference_atom.h"
 #include "pair_mliap_py.h"
 #include "plugin_abi.h"
 
@@ -12,7 +16,30 @@ using namespace LAMMPS_NS;
 
 namespace {
 
-void *pair_mliap_py(void *lmp) { return new PairMLIAPPy(static_cast<LAMMPS *>(lmp)); }
+template <class Style> void *create(void *lmp) { return new Style(static_cast<LAMMPS *>(lmp)); }
+
+template <class Style> void *create(void *lmp, int narg, char **arg)
+{
+  return new Style(static_cast<LAMMPS *>(lmp), narg, arg);
+}
+
+struct Style {
+  const char *category, *name, *info;
+  void *(*of_pair)(void *);    // one of the two
+  void *(*of_command)(void *, int, char **);
+};
+
+constexpr Style STYLES[] = {
+    {"pair", "mliap/py", "ML-IAP unified protocol (MACE) without the PYTHON package",
+     create<PairMLIAPPy>, nullptr},
+    {"compute", "motif", "units, anions and motif classes of a sulfide glass", nullptr,
+     create<ComputeMotif>},
+    {"compute", "msd/motif", "mean squared displacements by motif class", nullptr,
+     create<ComputeMSDMotif>},
+    {"compute", "kabsch", "rotations of units since a reference", nullptr, create<ComputeKabsch>},
+    {"fix", "reference/atom", "state that a compute keeps for its atoms", nullptr,
+     create<FixReferenceAtom>},
+};
 
 bool release_matches(void *lmp)
 {
@@ -38,12 +65,17 @@ extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *l
 
   lammpsplugin_t plugin{};
   plugin.version = LBPSI_LAMMPS_VERSION;
-  plugin.author = "The lbpsi_driver developers";
+  plugin.author = "The developers of lbpsi " LBPSI_VERSION;
   plugin.handle = handle;
 
-  plugin.style = "pair";
-  plugin.name = "mliap/py";
-  plugin.info = "ML-IAP unified protocol (MACE) without the PYTHON package, lbpsi " LBPSI_VERSION;
-  plugin.creator.v1 = pair_mliap_py;
-  reinterpret_cast<lammpsplugin_regfunc>(regfunc)(&plugin, lmp);
+  for (const auto &style : STYLES) {
+    plugin.style = style.category;
+    plugin.name = style.name;
+    plugin.info = style.info;
+    if (style.of_pair)
+      plugin.creator.v1 = style.of_pair;
+    else
+      plugin.creator.v2 = style.of_command;
+    reinterpret_cast<lammpsplugin_regfunc>(regfunc)(&plugin, lmp);
+  }
 }

@@ -1,0 +1,84 @@
+// compute motif: units, bridging S, anions and motif classes of a sulfide glass.
+//
+//   compute ID group motif elements Li B P S I [bond A B r] [chain n]
+//
+// Per atom: unit (10 Z + coordination), coordination, Q^n, E^n, class, anion (least id of its
+// atoms, 0: free), atoms of the anion. Vector: number of formers in each class of formers.
+
+#ifndef LMP_COMPUTE_MOTIF_H
+#define LMP_COMPUTE_MOTIF_H
+
+#include "compute.h"
+#include "lbpsi/bonds.h"
+#include "lbpsi/chemistry.h"
+#include "lbpsi/halo.h"
+#include "lbpsi/motif.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace LAMMPS_NS {
+
+class ComputeMotif : public Compute, protected lbpsi::Halo {
+ public:
+  ComputeMotif(class LAMMPS *, int, char **);
+  ~ComputeMotif() override;
+
+  // The compute that another style names, as its peratom values of this step are.
+  static ComputeMotif *find(class LAMMPS *, const char *user, const char *id);
+  void update_peratom();
+  // Stop where a group has no formers.
+  void require_formers(const std::string &user, int group) const;
+
+  // Of the last evaluation; bonds lead to owned and ghost atoms.
+  const lbpsi::BondGraph &bonds() const { return graph; }
+  const std::vector<lbpsi::Motif> &motifs() const { return analysis.motifs(); }
+
+  void init() override;
+  void setup() override;
+  void init_list(int, class NeighList *) override;
+  void compute_vector() override;
+  void compute_peratom() override;
+  double memory_usage() override;
+
+  int pack_forward_comm(int, int *, double *, int, int *) override;
+  void unpack_forward_comm(int, int, double *) override;
+
+ protected:
+  std::unique_ptr<lbpsi::Chemistry> chemistry;
+  lbpsi::BondGraph graph;
+  lbpsi::MotifAnalysis analysis;
+  class NeighList *list;
+  int nmax;
+  bigint evaluated;                   // step of the motifs, -1: none since init
+  bool listed;                        // neighbor lists are of the atoms as they stand
+  std::vector<int> type_of;           // (total), from 0; -1 outside the group
+  std::vector<std::int64_t> id_of;    // (total)
+  std::vector<int> twin;              // (total)
+
+  // the columns now travelling to ghosts
+  struct {
+    double *rows;
+    int width, begin, count;
+  } travelling;
+
+  void parse(int, char **);
+  void require_reach();
+  void require_lists();
+  bool pair_lists_suffice() const;
+  bool current() const;
+  virtual void evaluate();
+  void number_atoms();
+  void find_bonds();
+
+  void forward(double *, int) override;
+  bool any(bool) override;
+  int largest(int) override;
+  void total(std::vector<lbpsi::Tally> &) override;
+};
+
+}    // namespace LAMMPS_NS
+
+#endif
