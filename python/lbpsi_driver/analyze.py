@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from lbpsi_driver import analyze_motifs
+from lbpsi_driver.analyze_motifs import RunMotifs
 from lbpsi_driver.config import AnalyzeOptions, UsageError
 from lbpsi_driver.history import HISTORY, TRAJECTORY, read_history
 from lbpsi_driver.manifest import new_run, write_atomic, writing
@@ -34,13 +36,13 @@ from lbpsi_driver.observables.diffusion import TracerDiffusion, tracer_diffusion
 from lbpsi_driver.observables.estimate import Estimate, mean_of_series
 from lbpsi_driver.observables.rdf import RadialDistributions, radial_distributions
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory, read
-from lbpsi_driver.report import figures
+from lbpsi_driver.report import figures, motif_figures
+from lbpsi_driver.report.records import DiffusionRecord
 from lbpsi_driver.report.results import (
     RESULTS,
     AnalyzeResult,
     ArrheniusRecord,
     CurveRecord,
-    DiffusionRecord,
     QuenchRecord,
     TemperatureRecord,
 )
@@ -71,6 +73,7 @@ class _Run:
     msd_A2: dict[str, Floats]
     tracer: TracerDiffusion
     rdf: RadialDistributions
+    motifs: RunMotifs | None
 
 
 def analyze(options: AnalyzeOptions, *, dry_run: bool = False) -> AnalyzeResult:
@@ -119,7 +122,7 @@ def analyze(options: AnalyzeOptions, *, dry_run: bool = False) -> AnalyzeResult:
     runs = [_analyze_run(source, options, result.charge_e) for source in sources]
     with writing(output):
         if quench is not None:
-            _add_quench(result, quench, output)
+            _add_quench(result, quench, output, options)
         _write(result, runs, output)
     record.finish({"files": result.files})
     return result
@@ -196,6 +199,11 @@ def _analyze_run(source: _Source, options: AnalyzeOptions, charge: float) -> _Ru
     in_frame = msd_module.remove_drift(positions, masses, "all", mobile)
     transport = _transport(trajectory, in_frame, tracer, source.temperature_K, charge)
     rdf = radial_distributions(trajectory, options.rdf_cutoff, options.rdf_bin)
+    motifs = None
+    if options.motifs:
+        motifs = analyze_motifs.analyze_run(
+            source.label, source.path, trajectory, mobile, ions, tracer, source.timestep_fs
+        )
     record = TemperatureRecord(
         label=source.label,
         temperature_K=source.temperature_K,
@@ -208,11 +216,12 @@ def _analyze_run(source: _Source, options: AnalyzeOptions, charge: float) -> _Ru
         rdf=CurveRecord(
             file=f"rdf_{source.label}.csv", cutoff_A=rdf.cutoff_A, first_peak_A=rdf.first_peak_A
         ),
-        D_cm2_per_s={options.mobile: _diffusion_record(tracer)},
+        D_cm2_per_s={options.mobile: DiffusionRecord.of(tracer)},
+        motifs=None if motifs is None else motifs.record,
         **transport,
     )
     title = source.label if source.temperature_K is None else f"{source.temperature_K:g} K"
-    return _Run(record, title, lags, curves, tracer, rdf)
+    return _Run(record, title, lags, curves, tracer, rdf, motifs)
 
 
 def _msd_curves(
@@ -269,20 +278,7 @@ def _transport(
     }
 
 
-def _diffusion_record(tracer: TracerDiffusion) -> DiffusionRecord:
-    window = tracer.window
-    return DiffusionRecord(
-        mean=tracer.D_cm2_per_s,
-        ci95=tracer.ci95_cm2_per_s,
-        reason=tracer.reason,
-        diffusive=tracer.diffusive,
-        loglog_slope=None if window is None else window.slope,
-        loglog_slope_ci95=None if window is None else window.slope_ci95,
-        window_ps=None if window is None else (window.start_ps, window.stop_ps),
-    )
-
-
-def _add_quench(result: AnalyzeResult, path: Path, output: Path) -> None:
+def _add_quench(result: AnalyzeResult, path: Path, output: Path, options: AnalyzeOptions) -> None:
     record = read_history(path.parent)
     if len(record.step) == 0:
         raise UsageError(f"{path}: no rows of a run's history: is the run started?")
@@ -293,6 +289,12 @@ def _add_quench(result: AnalyzeResult, path: Path, output: Path) -> None:
     )
     result.files["history"] = "history.png"
     figures.history(record, output / "history.png")
+    found = analyze_motifs.quench(path.parent, record) if options.motifs else None
+    if found is not None:
+        result.quench.motifs, populations = found
+        _write_csv(output / result.quench.motifs.file, populations.table())
+        result.files |= {"motifs": result.quench.motifs.file, "motifs_figure": "motifs.png"}
+        motif_figures.populations_in_time(populations, output / "motifs.png")
 
 
 def _add_runs(result: AnalyzeResult, runs: list[_Run], output: Path) -> None:
@@ -312,6 +314,20 @@ def _add_runs(result: AnalyzeResult, runs: list[_Run], output: Path) -> None:
             f"msd_{record.label}": record.msd.file,
             f"rdf_{record.label}": record.rdf.file,
         }
+        if run.motifs is not None:
+            result.files |= _write_motifs(run.motifs, record.label, output)
+
+
+def _write_motifs(motifs: RunMotifs, label: str, output: Path) -> dict[str, str]:
+    """Write the curves by class; return their files."""
+    record, written = motifs.record, {}
+    if record.populations is not None and motifs.populations is not None:
+        _write_csv(output / record.populations.file, motifs.populations.table())
+        written[f"motifs_{label}"] = record.populations.file
+    if record.msd is not None:
+        _write_csv(output / record.msd.file, motifs.msd_table())
+        written[f"msd_motif_{label}"] = record.msd.file
+    return written
 
 
 def _write_csv(path: Path, columns: dict[str, Floats]) -> None:
@@ -360,6 +376,7 @@ def _draw(result: AnalyzeResult, runs: list[_Run], fit: ArrheniusFit | None, out
     ]
     figures.msd(curves, output / "msd.png")
     figures.rdf({run.title: run.rdf for run in runs}, output / "rdf.png")
+    _draw_motifs(result, runs, output)
     rows = [row for row in result.temperatures if row.temperature_K is not None]
     found = [row.D_cm2_per_s[result.mobile] for row in rows]
     if len([D for D in found if D.ci95 is not None]) < 2:
@@ -373,3 +390,24 @@ def _draw(result: AnalyzeResult, runs: list[_Run], fit: ArrheniusFit | None, out
         result.mobile,
         output / "arrhenius.png",
     )
+
+
+def _draw_motifs(result: AnalyzeResult, runs: list[_Run], output: Path) -> None:
+    """Draw populations, MSD and rotations by class of the runs that have motifs."""
+    found = {run.title: run.motifs for run in runs if run.motifs is not None}
+    records = {title: motifs.record.classes for title, motifs in found.items()}
+    if not any(records.values()):
+        return
+    result.files |= {
+        "populations": "populations.png",
+        "msd_motif": "msd_motif.png",
+        "rotation": "rotation.png",
+    }
+    motif_figures.populations(records, output / "populations.png")
+    motif_figures.rotation(records, output / "rotation.png")
+    curves = {
+        title: (motifs.displacements, tuple(motifs.record.classes))
+        for title, motifs in found.items()
+        if motifs.displacements is not None
+    }
+    motif_figures.msd(curves, result.mobile, output / "msd_motif.png")

@@ -25,9 +25,11 @@ from typing import Annotated, Any, Literal, Protocol, Union, get_args, get_origi
 
 import typer
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
 from lbpsi_driver import __version__, config
 from lbpsi_driver.config import Options, UsageError
+from lbpsi_driver.verbs import VERBS, Verb
 
 USAGE_ERROR = 2
 FAILURE = 1
@@ -46,106 +48,6 @@ class Result(Protocol):
 
     def model_dump_json(self, *, indent: int | None = None) -> str:
         """Render as JSON."""
-
-
-@dataclass(frozen=True)
-class Verb:
-    """A stage as a command.
-
-    Attributes
-    ----------
-    name : str
-        The command, and the function's name.
-    options : type of Options
-        The model of its options.
-    summary : str
-        One line of help.
-    examples : tuple of str
-        Command lines for the help.
-    module : str
-        Where the function lives, in this package.
-    parallel : bool
-        Whether all ranks of an MPI run take part, not the first alone.
-    """
-
-    name: str
-    options: type[Options]
-    summary: str
-    examples: tuple[str, ...]
-    module: str
-    parallel: bool = False
-
-
-_RUN = "python -m lbpsi_driver"
-
-VERBS = {
-    verb.name: verb
-    for verb in (
-        Verb(
-            "build",
-            config.BuildOptions,
-            "Pack a cell of a given composition.",
-            (
-                f"{_RUN} build",
-                f"{_RUN} build --composition 70Li2S-30P2S5 --atoms 204 --density 1.9",
-                f"{_RUN} build --units Li=42,S=12,I=18,B2S3=10,P2S5=2 --seed 7",
-            ),
-            "structure",
-        ),
-        Verb(
-            "quench",
-            config.QuenchOptions,
-            "Melt and quench a cell in LAMMPS.",
-            (
-                f"{_RUN} quench --data runs/build/data.lammps",
-                f"{_RUN} quench --rate 90 --hold 2 --equilibrate 2 --relax 20",
-                f"{_RUN} quench --data data.quenched --supercell 2,2,2 --output runs/big",
-            ),
-            "quench",
-            parallel=True,
-        ),
-        Verb(
-            "sweep",
-            config.SweepOptions,
-            "Run the quenched glass at several temperatures.",
-            (
-                f"{_RUN} sweep --temperatures 300,400,500,600 --time 500",
-                f"{_RUN} sweep --config run.toml --dry-run",
-                f"mpirun -n 4 {_RUN} sweep --temperatures 300,400,500,600",
-            ),
-            "sweep",
-            parallel=True,
-        ),
-        Verb(
-            "analyze",
-            config.AnalyzeOptions,
-            "Turn trajectories into observables.",
-            (
-                f"{_RUN} analyze --run runs/sweep",
-                f"{_RUN} analyze --run runs/sweep --charge Li=0.882 --json",
-                f"{_RUN} analyze --run XDATCAR --timestep 2 --temperature 600",
-            ),
-            "analyze",
-        ),
-        Verb(
-            "quickstart",
-            config.QuickstartOptions,
-            "Run the whole way on the default composition.",
-            (
-                f"{_RUN} quickstart",
-                f"{_RUN} quickstart --protocol paper --model my.model --ranks 8",
-            ),
-            "quickstart",
-        ),
-        Verb(
-            "doctor",
-            config.DoctorOptions,
-            "Check this machine and say how to mend what fails.",
-            (f"{_RUN} doctor", f"{_RUN} doctor --model my.model --dtype float64"),
-            "doctor",
-        ),
-    )
-}
 
 
 @dataclass(frozen=True)
@@ -269,9 +171,12 @@ def _command(verb: Verb) -> Callable[..., Request]:
 
 def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     """Turn a field of an options model into a flag; pydantic does the validation later."""
-    flag = "--" + name.replace("_", "-")
+    flag = config.flag(name, field)
     base = _value_type(field.annotation)
     text = f"{field.description or ''}{_default(field.default)}"
+    if config.is_positional(field):
+        argument = typer.Argument(None, metavar=flag, help=text, show_default=False)
+        return _keyword(name, str, argument)
     if base is bool:
         return _option(name, bool, f"{flag}/--no-{flag[2:]}", help=text)
     kind: Any = list[str] if get_origin(base) is tuple else str
@@ -312,8 +217,12 @@ def _option(
     option = typer.Option(
         None, flag, help=help, metavar=metavar, show_default=False, rich_help_panel=panel
     )
+    return _keyword(name, kind, option)
+
+
+def _keyword(name: str, kind: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=kind | None
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=kind | None
     )
 
 
@@ -334,7 +243,7 @@ def _metavar(base: Any) -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None or isinstance(value, bool) or value == ():
+    if value is None or value is PydanticUndefined or isinstance(value, bool) or value == ():
         return ""
     if isinstance(value, tuple):
         return f" (default: {','.join(_number(item) for item in value)})"

@@ -12,15 +12,20 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
 DEFAULT_COMPOSITION = "30Li2S-25B2S3-45LiI-5P2S5"
+DEFAULT_HOLD = 10
+"""Frames in a row that a new set of S must hold before a unit is referred to it."""
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Barostat = Literal["iso", "aniso", "tri"]
 Dtype = Literal["float32", "float64"]
 
+POSITIONAL: dict[str, JsonValue] = {"positional": True}
+"""Marks a field that the command line takes without a flag."""
 
 T = TypeVar("T", bound="Options")
 
@@ -81,6 +86,10 @@ class DynamicsOptions(PotentialOptions):
     barostat: Barostat = Field("iso", description="which cell lengths and angles may change")
     thermo_every: Positive = Field(0.01, description="interval of history.dat, ps")
     dump_every: Positive = Field(0.1, description="interval of trajectory frames, ps")
+    motifs: bool = Field(
+        True, description="follow motifs, rotations of units and MSD by motif while it runs"
+    )
+    motif_every: Positive = Field(0.1, description="interval of these, ps")
     seed: int = Field(1, ge=1, description="seed of the velocities; replicas count up from it")
     threads: int | None = Field(None, ge=1, description="threads a rank; default: its share")
     force: bool = Field(False, description="accept a changed configuration in an old folder")
@@ -122,6 +131,7 @@ class SweepOptions(DynamicsOptions):
     )
     time: Positive = Field(500.0, description="production time at each temperature, ps")
     equilibration: NonNegative = Field(10.0, description="time at each temperature before, ps")
+    mobile: str = Field("Li", description="the ion whose MSD is followed by motif")
 
     @field_validator("temperatures")
     @classmethod
@@ -160,6 +170,7 @@ class AnalyzeOptions(Options):
     rdf_cutoff: Positive = Field(8.0, description="largest distance of g(r), Å (or half the cell)")
     rdf_bin: Positive = Field(0.05, description="bin width of g(r), Å")
     skip: NonNegative = Field(0.0, description="time left out at the start of each run, ps")
+    motifs: bool = Field(True, description="populations, rotations, MSD and D by motif")
 
 
 class QuickstartOptions(Options):
@@ -176,11 +187,69 @@ class QuickstartOptions(Options):
     force: bool = Field(False, description="accept a changed configuration in an old folder")
 
 
+class MotifsOptions(Options):
+    """Options of ``motifs``: structures -> counts of motifs."""
+
+    file: Path = Field(
+        description="a cell or trajectory: LAMMPS data or dump, extxyz, XDATCAR, POSCAR, CIF",
+        json_schema_extra=POSITIONAL,
+    )
+    frame: int = Field(-1, description="frame, from 0, or from the end where negative")
+    all: bool = Field(False, description="all frames, as a list")
+    bond: tuple[str, ...] = Field(
+        (), description="bond cutoff of a pair in place of the table's, as in B-S=2.5, Å"
+    )
+    chain: int | None = Field(None, ge=1, description="fewest B of a network; default: the table's")
+    cation: str = Field("Li", description="the ion whose environments are counted")
+    elements: tuple[str, ...] = Field(
+        (), description="elements of types 1, 2, … where a dump does not name them"
+    )
+    timestep: Positive | None = Field(
+        None,
+        description="time per MD step of a dump, between frames of extxyz or XDATCAR, fs; adds "
+        "each frame's time",
+    )
+
+
+class RotationsOptions(Options):
+    """Options of ``rotations``: a trajectory -> rotations of units since a reference frame."""
+
+    trajectory: Path = Field(
+        description="a trajectory: LAMMPS dump, extxyz or XDATCAR",
+        json_schema_extra=POSITIONAL,
+    )
+    reference: int = Field(0, description="reference frame, from 0, or from the end where negative")
+    all: bool = Field(False, description="all frames from the reference on, a list each")
+    hold: int = Field(
+        DEFAULT_HOLD, ge=1, description="frames that a new set of S must hold to be the reference"
+    )
+    window: int | None = Field(
+        None, ge=2, description="frames of a window: adds averaged orientations and librations"
+    )
+    bond: tuple[str, ...] = Field(
+        (), description="bond cutoff of a pair in place of the table's, as in B-S=2.5, Å"
+    )
+    chain: int | None = Field(None, ge=1, description="fewest B of a network; default: the table's")
+    elements: tuple[str, ...] = Field(
+        (), description="elements of types 1, 2, … where a dump does not name them"
+    )
+
+
 class DoctorOptions(PotentialOptions):
     """Options of ``doctor``: whether this machine is fit, and how it is mended."""
 
     ranks: int = Field(2, ge=1, description="MPI ranks to try")
     folder: Path = Field(Path("."), description="folder that is to hold the runs")
+
+
+def is_positional(field: FieldInfo) -> bool:
+    """Tell whether the command line takes a field without a flag."""
+    return field.json_schema_extra == POSITIONAL
+
+
+def flag(name: str, field: FieldInfo) -> str:
+    """How a field is called on the command line: ``--dump-every``, or ``FILE``."""
+    return name.upper() if is_positional(field) else "--" + name.replace("_", "-")
 
 
 def read_toml(path: Path, verb: str) -> dict[str, Any]:
@@ -227,15 +296,17 @@ def options(model: type[T], values: dict[str, Any]) -> T:
     except ValidationError as err:
         first = err.errors()[0]
         name = str(first["loc"][0])
-        flag = "--" + name.replace("_", "-")
         if first["type"] == "extra_forbidden":
             close = difflib.get_close_matches(name, model.model_fields, n=1)
             known = ", ".join(model.model_fields)
             hint = f"did you mean {close[0]}?" if close else f"one of: {known}"
             raise UsageError(f"unknown option '{name}'; {hint}") from err
         wanted = first["msg"].removeprefix("Value error, ")
-        field = model.model_fields[name].description
+        field = model.model_fields[name]
+        shown = flag(name, field)
+        if first["type"] == "missing":
+            raise UsageError(f"{shown} is missing: give {field.description}") from err
         given = first["input"]
         if isinstance(given, list | tuple):
             given = ",".join(map(str, given))
-        raise UsageError(f"{flag} {given}: {wanted} ({field})") from err
+        raise UsageError(f"{shown} {given}: {wanted} ({field.description})") from err

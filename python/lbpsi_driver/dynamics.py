@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lbpsi_driver import engine, manifest, parallel, progress, structure
+from lbpsi_driver import engine, manifest, motif_history, parallel, progress, structure
 from lbpsi_driver.config import DynamicsOptions, UsageError
 
 DATA = "data.start"
@@ -215,6 +215,7 @@ def _forces(
         for name in ("timestep", "pressure", "thermo_every", "dump_every")
     }
     shared["barostat"] = options.barostat
+    shared |= motif_history.variables(options, elements)
     if options.potential is not None:
         _check_include(options.potential, elements)
         with manifest.writing(folder):

@@ -34,6 +34,7 @@ OUTPUTS = (
     history.HISTORY,
     history.SCHEDULE,
     history.TRAJECTORY,
+    *history.MOTIF_FILES,
     *RESTARTS,
     "reference_density.dat",
     "data.quenched*",

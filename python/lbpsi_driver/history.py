@@ -1,7 +1,9 @@
 """``history.dat`` and its companions: what a deck leaves while it runs, read back and cut.
 
 The decks write ``history.dat`` (a row every ``thermo_every``), ``schedule.dat`` (a line a stage)
-and ``trajectory.dump``. After a crash they may be ahead of the restart file that is gone on from.
+and ``trajectory.dump``, and every ``motif_every`` a row of ``motifs.dat`` and a block of
+``rotations.dat`` and ``msd_motif.dat``, which :mod:`lbpsi_driver.motif_history` reads. After a
+crash they may be ahead of the restart file that is gone on from.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ import numpy.typing as npt
 HISTORY = "history.dat"
 SCHEDULE = "schedule.dat"
 TRAJECTORY = "trajectory.dump"
+MOTIFS = "motifs.dat"
+ROTATIONS = "rotations.dat"
+MSD_MOTIF = "msd_motif.dat"
+MOTIF_FILES = (MOTIFS, ROTATIONS, MSD_MOTIF)
 
 _TAIL_BYTES = 4096
 _FRAME = b"ITEM: TIMESTEP\n"
@@ -110,9 +116,9 @@ def last_step(folder: Path) -> int | None:
 def rewind(folder: Path, step: int) -> None:
     """Cut what was written after a restart file, so that a continuation writes nothing twice.
 
-    Rows after ``step`` go; frames and stage lines from ``step`` on go too, since LAMMPS writes
-    those of the step it starts from. At the deck's last step nothing is left to run and nothing is
-    written again, so that the last frame stays.
+    Rows after ``step`` go; frames, blocks and stage lines from ``step`` on go too, since LAMMPS
+    writes those of the step it starts from. At the deck's last step nothing is left to run and
+    nothing is written again, so that the last frame and the last blocks stay.
 
     Parameters
     ----------
@@ -121,11 +127,14 @@ def rewind(folder: Path, step: int) -> None:
     step : int
         Step of the restart file that the run goes on from.
     """
-    ends = step == last_step(folder)
+    again = step + 1 if step == last_step(folder) else step
     _cut_lines(folder / HISTORY, 0, step + 1)
+    _cut_lines(folder / MOTIFS, 0, step + 1)
     # No stage begins at the last step, so that here its line needs no exception.
     _cut_lines(folder / SCHEDULE, 1, step)
-    _cut_frames(folder / TRAJECTORY, step + 1 if ends else step)
+    _cut_frames(folder / TRAJECTORY, again)
+    for name in (ROTATIONS, MSD_MOTIF):
+        _cut_blocks(folder / name, again)
 
 
 def _parse(line: str) -> Row | None:
@@ -167,4 +176,29 @@ def _cut_frames(path: Path, step: int) -> None:
                 break
             end = start
         kept = end if start >= 0 else 0
+    os.truncate(path, kept)
+
+
+def _cut_blocks(path: Path, step: int) -> None:
+    """Truncate a file of ``fix ave/time mode vector`` at its first torn block or one of `step` on.
+
+    A block is a line with its step and its number of rows, and the rows.
+    """
+    if not path.is_file():
+        return
+    kept = place = rows = 0
+    with path.open("rb") as stream:
+        for line in stream:
+            if not line.endswith(b"\n"):
+                break
+            place += len(line)
+            if rows > 0:
+                rows -= 1
+            elif not line.startswith(b"#"):
+                first, number = map(int, line.split())
+                if first >= step:
+                    break
+                rows = number
+            if rows == 0:
+                kept = place
     os.truncate(path, kept)

@@ -36,8 +36,18 @@ from lbpsi_driver.report.results import RESULTS, AnalyzeResult
 
 VERB = "quickstart"
 SCRIPT = "commands.sh"
-FIGURES = ("msd.png", "rdf.png", "arrhenius.png", "history.png")
-OWNS = (RESULTS, "msd_T*.csv", "rdf_T*.csv", *FIGURES)
+FIGURES = (
+    "msd.png",
+    "rdf.png",
+    "arrhenius.png",
+    "history.png",
+    "motifs.png",
+    "populations.png",
+    "msd_motif.png",
+    "rotation.png",
+)
+CURVES = ("msd_T*.csv", "rdf_T*.csv", "motifs*.csv", "msd_motif_T*.csv")
+OWNS = (RESULTS, *CURVES, *FIGURES)
 """Patterns of what the analysis leaves in the folder; the stages look after their own."""
 
 _MOST_RANKS = 4

@@ -97,14 +97,15 @@ def sweep(options: SweepOptions, *, dry_run: bool = False) -> SweepResult | None
 
 
 def _tasks(options: SweepOptions) -> tuple[dynamics.Task, ...]:
-    times = {name: f"{getattr(options, name):.12g}" for name in ("time", "equilibration")}
+    shared = {name: f"{getattr(options, name):.12g}" for name in ("time", "equilibration")}
+    shared["mobile"] = options.mobile
     return tuple(
         dynamics.Task(
             f"{temperature:g} K",
             f"T{temperature:g}",
             # From the temperature, not from its place in the list, so that order doesn't matter.
             options.seed + round(temperature),
-            {"temperature": f"{temperature:.12g}", **times},
+            {"temperature": f"{temperature:.12g}", **shared},
         )
         for temperature in options.temperatures
     )

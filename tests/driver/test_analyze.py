@@ -21,6 +21,11 @@ LENGTH = 9.0
 SPACING = 0.2  # ps
 
 
+def chosen(**values):
+    """Options without motifs, which have tests of their own."""
+    return AnalyzeOptions(**{"motifs": False, **values})
+
+
 def truth(temperature):
     """D of the walkers below, Å2/ps."""
     return 20.0 * np.exp(-0.25 / (BOLTZMANN_EV_PER_K * temperature))
@@ -83,7 +88,7 @@ def sweep(tmp_path_factory):
 @pytest.fixture(scope="module")
 def result(sweep, tmp_path_factory):
     output = tmp_path_factory.mktemp("out") / "new"
-    return analyze(AnalyzeOptions(run=sweep, output=output, rdf_bin=0.1)), output
+    return analyze(chosen(run=sweep, output=output, rdf_bin=0.1)), output
 
 
 def test_numbers_of_a_sweep(result):
@@ -173,7 +178,7 @@ def test_records_of_other_verbs_stay_and_nothing_is_refused(tmp_path):
     options = SweepOptions(output=tmp_path, timestep=2.0)
     manifest.open_run(tmp_path, "sweep", options).finish({"runs": []})
     for mobile in ("Li", "S"):
-        analyze(AnalyzeOptions(run=tmp_path, mobile=mobile))
+        analyze(chosen(run=tmp_path, mobile=mobile))
     records = json.loads((tmp_path / "manifest.json").read_text())["runs"]
     assert records["analyze"]["options"]["mobile"] == "S"
     assert manifest.open_run(tmp_path, "sweep", options).finished == {"runs": []}
@@ -189,7 +194,7 @@ def test_table_is_legible(result, width):
 
 
 def test_charge_scales_conductivity_and_not_the_haven_ratio(sweep, tmp_path):
-    options = AnalyzeOptions(run=sweep / "T1000", output=tmp_path / "a")
+    options = chosen(run=sweep / "T1000", output=tmp_path / "a")
     formal = analyze(options).temperatures[0]
     given = analyze(options.model_copy(update={"charge": "Li=0.882"})).temperatures[0]
     ratio = given.sigma_mS_per_cm.mean / formal.sigma_mS_per_cm.mean
@@ -201,7 +206,7 @@ def test_charge_scales_conductivity_and_not_the_haven_ratio(sweep, tmp_path):
 def test_fewer_than_three_diffusive_temperatures_say_why(tmp_path):
     for temperature, D in ((300, 1e-6), (900, truth(900)), (1000, truth(1000))):
         write_dump(tmp_path / f"T{temperature}" / "trajectory.dump", D, count=120)
-    found = analyze(AnalyzeOptions(run=tmp_path, timestep=2.0, skip=2.0))
+    found = analyze(chosen(run=tmp_path, timestep=2.0, skip=2.0))
     assert not found.temperatures[0].D_cm2_per_s["Li"].diffusive
     assert "cages" in found.temperatures[0].D_cm2_per_s["Li"].reason
     assert found.temperatures[0].frames == 110
@@ -212,7 +217,7 @@ def test_fewer_than_three_diffusive_temperatures_say_why(tmp_path):
 
 def test_transport_of_a_run_that_is_not_diffusive_is_flagged(tmp_path):
     write_dump(tmp_path / "T300" / "trajectory.dump", 0.004, count=400)
-    found = analyze(AnalyzeOptions(run=tmp_path, timestep=2.0))
+    found = analyze(chosen(run=tmp_path, timestep=2.0))
     row = found.temperatures[0]
     D = row.D_cm2_per_s["Li"]
     assert not D.diffusive
@@ -240,7 +245,7 @@ def test_density_of_a_short_stage_has_no_interval_but_a_reason(tmp_path):
     """A density that drifts all through its stage, as in a quench that hasn't settled."""
     rows = [f"{n} {0.01 * n} 300 {2.0 + 0.001 * n} 1 900 -50 cool" for n in range(60)]
     (tmp_path / "history.dat").write_text("\n".join(rows) + "\n")
-    found = analyze(AnalyzeOptions(run=tmp_path))
+    found = analyze(chosen(run=tmp_path))
     density = found.quench.density_g_cm3
     assert density.mean == pytest.approx(2.0295)
     assert density.ci95 is None
@@ -249,7 +254,7 @@ def test_density_of_a_short_stage_has_no_interval_but_a_reason(tmp_path):
 
 
 def test_dry_run_writes_nothing(sweep, tmp_path):
-    found = analyze(AnalyzeOptions(run=sweep, output=tmp_path / "none"), dry_run=True)
+    found = analyze(chosen(run=sweep, output=tmp_path / "none"), dry_run=True)
     assert not (tmp_path / "none").exists()
     assert len(found.inputs) == 5
     assert found.temperatures == []
@@ -258,7 +263,7 @@ def test_dry_run_writes_nothing(sweep, tmp_path):
 
 def test_a_quench_alone(tmp_path):
     write_history(tmp_path)
-    found = analyze(AnalyzeOptions(run=tmp_path))
+    found = analyze(chosen(run=tmp_path))
     assert found.quench.density_g_cm3.ci95 is not None
     assert found.files.keys() == {"history", "results"}
     assert found.arrhenius.reason
@@ -272,13 +277,13 @@ def test_foreign_trajectory(tmp_path, name):
         for s, length in zip(fractional, lengths, strict=True)
     ]
     ase.io.write(tmp_path / name, images, format="extxyz" if "ext" in name else "vasp-xdatcar")
-    found = analyze(AnalyzeOptions(run=tmp_path / name, timestep=200.0, temperature=1000.0))
+    found = analyze(chosen(run=tmp_path / name, timestep=200.0, temperature=1000.0))
     row = found.temperatures[0]
     assert row.time_ps == pytest.approx(79 * SPACING)
     assert row.D_cm2_per_s["Li"].mean == pytest.approx(truth(1000) * 1e-4, rel=0.4)
     assert row.sigma_NE_mS_per_cm.mean > 0
     assert (tmp_path / "results.json").is_file()
-    unknown = analyze(AnalyzeOptions(run=tmp_path / name, timestep=200.0)).temperatures[0]
+    unknown = analyze(chosen(run=tmp_path / name, timestep=200.0)).temperatures[0]
     assert unknown.D_cm2_per_s["Li"] == row.D_cm2_per_s["Li"]
     assert "--temperature" in unknown.sigma_mS_per_cm.reason
 
@@ -291,7 +296,7 @@ def test_ions_alone_have_no_collective_conductivity(tmp_path):
         for s in fractional
     ]
     ase.io.write(tmp_path / "a.extxyz", images)
-    options = AnalyzeOptions(run=tmp_path / "a.extxyz", timestep=200.0, temperature=1000.0)
+    options = chosen(run=tmp_path / "a.extxyz", timestep=200.0, temperature=1000.0)
     row = analyze(options).temperatures[0]
     assert row.sigma_mS_per_cm.mean is None
     assert "no other ions" in row.sigma_mS_per_cm.reason
@@ -315,20 +320,20 @@ def test_bad_input_ends_in_one_line(sweep, tmp_path):
     }
     for expected, values in cases.items():
         with pytest.raises(UsageError) as error:
-            analyze(AnalyzeOptions(**{"output": tmp_path / "out", **values}))
+            analyze(chosen(**{"output": tmp_path / "out", **values}))
         assert expected in str(error.value)
         assert "\n" not in str(error.value)
 
 
 def test_one_dump_of_a_sweep_is_known_by_its_folder(sweep, tmp_path):
     run = sweep / "T1000" / "trajectory.dump"
-    found = analyze(AnalyzeOptions(run=run, output=tmp_path), dry_run=True)
+    found = analyze(chosen(run=run, output=tmp_path), dry_run=True)
     assert found.inputs == [str(run)]
-    row = analyze(AnalyzeOptions(run=run, output=tmp_path)).temperatures[0]
+    row = analyze(chosen(run=run, output=tmp_path)).temperatures[0]
     assert (row.label, row.temperature_K, row.time_ps) == ("T1000", 1000, pytest.approx(39.8))
 
 
 def test_unfinished_temperatures_are_logged(sweep, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
-        analyze(AnalyzeOptions(run=sweep, output=tmp_path), dry_run=True)
+        analyze(chosen(run=sweep, output=tmp_path), dry_run=True)
     assert "T700" in caplog.text

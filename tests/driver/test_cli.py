@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from lbpsi_driver import __version__, cli
+from lbpsi_driver import __version__, cli, config
 from lbpsi_driver.config import UsageError
 
 VERBS = list(cli.VERBS)
@@ -75,8 +75,8 @@ def raising(error):
 def test_help_of_every_verb(capsys, verb):
     assert cli.main([verb, "--help"]) == 0
     text = capsys.readouterr().out
-    for name in cli.VERBS[verb].options.model_fields:
-        assert "--" + name.replace("_", "-") in text
+    for name, field in cli.VERBS[verb].options.model_fields.items():
+        assert config.flag(name, field) in text
     for flag in ("--config PATH", "--dry-run", "--json", "--log-level", "Examples:"):
         assert flag in text
     for example in cli.VERBS[verb].examples:

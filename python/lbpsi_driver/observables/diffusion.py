@@ -211,13 +211,43 @@ def tracer_diffusion(
         diffusive.
     """
     index = np.arange(len(positions)) if index is None else index
-    if len(positions) < _FEWEST_FRAMES:
-        few = f"{len(positions)} frames: {_FEWEST_FRAMES} or more are needed for D"
-        return TracerDiffusion(None, None, None, False, few)
-    stats = lag_statistics(positions, log_lags(int(index[-1]) // 2), spacing_ps, index)
+    few = too_few_frames(len(positions))
+    if few is not None:
+        return without_D(few)
+    lags = log_lags(int(index[-1]) // 2)
+    return diffusion_of(lag_statistics(positions, lags, spacing_ps, index), seed)
+
+
+def too_few_frames(number: int) -> str | None:
+    """Why a number of frames gives no D, None where it may."""
+    if number < _FEWEST_FRAMES:
+        return f"{number} frames: {_FEWEST_FRAMES} or more are needed for D"
+    return None
+
+
+def without_D(reason: str) -> TracerDiffusion:  # noqa: N802 - D is the quantity
+    """D that can't be had, and why."""
+    return TracerDiffusion(None, None, None, False, reason)
+
+
+def diffusion_of(stats: LagStatistics, seed: int = 1) -> TracerDiffusion:
+    """Tracer diffusion coefficient from the statistics of squared displacements.
+
+    Parameters
+    ----------
+    stats : LagStatistics
+        Of any set of ions, at lags up to half the run.
+    seed : int
+        Seed of the posterior's sampling.
+
+    Returns
+    -------
+    TracerDiffusion
+        As :func:`tracer_diffusion`.
+    """
     window = choose_window(stats)
     if window is None:
-        return TracerDiffusion(None, None, None, False, "too few lags, or ions that don't move")
+        return without_D("too few lags, or ions that don't move")
     reason = judge(window, float(stats.msd_A2[-1]))
     inside = informative(_from(stats, window.start_ps))
     if len(inside.lags_ps) < LEAST_LAGS:

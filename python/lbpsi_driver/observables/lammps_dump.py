@@ -7,7 +7,6 @@ import logging
 import mmap
 import re
 import sys
-import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 
+import lbpsi_driver._kernels as _kernels
 from lbpsi_driver.config import UsageError
 
 Floats = NDArray[np.float64]
@@ -43,6 +43,8 @@ class Dump:
     ----------
     steps : list of int
         Time steps, increasing.
+    ids : ndarray of int, shape (N,)
+        Ids of the atoms, increasing.
     labels : list of str
         ``element`` of each atom where `named`, else its ``type``.
     named : bool
@@ -58,6 +60,7 @@ class Dump:
     """
 
     steps: list[int]
+    ids: NDArray[np.int64]
     labels: list[str]
     named: bool
     fractional: Floats
@@ -83,9 +86,10 @@ def read_dump(path: Path) -> Dump:
     with path.open("rb") as file, contextlib.closing(_map(file.fileno(), path)) as text:
         frames = _find_frames(text, path)
         columns = _read_columns(frames[0].columns, path)
-        labels, fractional = _read_rows(text, frames, columns, path)
+        ids, labels, fractional = _read_rows(text, frames, columns, path)
     return Dump(
         steps=[frame.step for frame in frames],
+        ids=ids,
         labels=labels,
         named=columns.label == "element",
         fractional=fractional,
@@ -115,6 +119,7 @@ class _Columns:
     names: tuple[str, ...]
     id: int
     label: Literal["element", "type"]
+    label_at: int
     coordinates: list[int]
     images: list[int]
     scaled: bool
@@ -216,6 +221,7 @@ def _read_columns(names: tuple[str, ...], path: Path) -> _Columns:
         names=names,
         id=names.index("id"),
         label=label,
+        label_at=names.index(label),
         coordinates=[names.index(name) for name in found],
         images=[names.index(name) for name in _IMAGES] if with_images else [],
         scaled=scaled,
@@ -225,32 +231,32 @@ def _read_columns(names: tuple[str, ...], path: Path) -> _Columns:
 
 def _read_rows(
     text: mmap.mmap, frames: list[_Frame], columns: _Columns, path: Path
-) -> tuple[list[str], Floats]:
-    """Labels of the atoms, and fractional coordinates (images added) in each frame's own cell."""
-    width, label_at = len(columns.names), columns.names.index(columns.label)
-    first = text[frames[0].start : frames[0].stop].split()
-    codes = _code_labels(first[label_at::width], columns)
+) -> tuple[NDArray[np.int64], list[str], Floats]:
+    """Ids and labels of the atoms, fractional coordinates (images added) in each frame's cell."""
+    words = text[frames[0].start : frames[0].stop].split()
+    codes = _code_labels(words[columns.label_at :: len(columns.names)], columns)
     raw = np.empty((len(frames), frames[0].n_atoms, 3))
     reference: Floats | None = None
-    for number, frame in enumerate(_progress(frames, path)):
+    for number, frame in enumerate(progress(frames, f"reading {path.name}")):
         rows = _parse_rows(text[frame.start : frame.stop], frame, columns, codes, path)
-        rows = rows[np.argsort(rows[:, columns.id], kind="stable")]
-        who = rows[:, [columns.id, label_at]]
-        reference = who if reference is None else reference
-        if not np.array_equal(who, reference):
+        if reference is None or not np.array_equal(rows[:, :2], reference):
+            rows = rows[np.argsort(rows[:, 0], kind="stable")]
+            reference = rows[:, :2] if reference is None else reference
+        if not np.array_equal(rows[:, :2], reference):
             raise UsageError(
                 f"{path}: step {frame.step} has other atoms or elements than step "
                 f"{frames[0].step}; analyse a trajectory with a fixed set of atoms"
             )
-        xyz = rows[:, columns.coordinates]
+        xyz = rows[:, 2:5]
         raw[number] = xyz if columns.scaled else (xyz - frame.origin) @ np.linalg.inv(frame.cell)
         if columns.images:
-            raw[number] += rows[:, columns.images]
+            raw[number] += rows[:, 5:8]
     assert reference is not None
     if not np.isfinite(raw).all():
         raise UsageError(f"{path}: a coordinate is no finite number: the run blew up")
     labels = {code: label.decode("ascii", "replace") for label, code in codes.items()}
-    return [labels[int(code)] for code in reference[:, 1]], raw
+    ids = reference[:, 0].astype(np.int64)
+    return ids, [labels[int(code)] for code in reference[:, 1]], raw
 
 
 def _code_labels(labels: Sequence[bytes], columns: _Columns) -> dict[bytes, int]:
@@ -264,37 +270,37 @@ def _code_labels(labels: Sequence[bytes], columns: _Columns) -> dict[bytes, int]
 def _parse_rows(
     rows: bytes, frame: _Frame, columns: _Columns, codes: dict[bytes, int], path: Path
 ) -> Floats:
-    """Numbers of a frame, shape (N, columns); labels as codes, other words as NaN."""
-    shape = (frame.n_atoms, len(columns.names))
-    coded = rows
-    if columns.label == "element":
-        for label, code in codes.items():
-            coded = coded.replace(b" %b " % label, b" %d " % code)
-    # Text to numbers in one call is ten times as fast as token by token; what it can't read
-    # (another word, a label at the end of a row) goes the slow way.
-    with contextlib.suppress(ValueError, DeprecationWarning), warnings.catch_warnings():
-        warnings.simplefilter("error", DeprecationWarning)
-        return np.fromstring(coded, sep=" ").reshape(shape)
+    """Id, label's code, coordinates and images of a frame's atoms, shape (N, 5 or 8)."""
+    wanted = [columns.id, columns.label_at, *columns.coordinates, *columns.images]
+    width = len(columns.names)
+    named = columns.label == "element"
+    parsed: Floats | None = _kernels.parse_rows(
+        rows, frame.n_atoms, width, wanted, columns.label_at if named else -1, list(codes)
+    )
+    if parsed is not None:
+        return parsed
+    # What the kernel doesn't take goes the slow way, which knows what is wrong with it.
     words = rows.split()
-    if len(words) != shape[0] * shape[1]:
+    if len(words) != frame.n_atoms * width:
         raise UsageError(
-            f"{path}: step {frame.step}: {len(words)} values, expected {shape[0]} rows of "
-            f"{shape[1]}; the file is damaged"
+            f"{path}: step {frame.step}: {len(words)} values, expected {frame.n_atoms} rows of "
+            f"{width}; the file is damaged"
         )
-    table = np.array(words).reshape(shape)
-    numbers = np.full(shape, np.nan)
-    for column in {columns.id, *columns.coordinates, *columns.images}:
+    table = np.array(words).reshape(frame.n_atoms, width)[:, wanted]
+    numbers = np.empty(table.shape)
+    for place in range(len(wanted)):
+        if place == 1:
+            numbers[:, 1] = [codes.get(label, -1) for label in table[:, 1].tolist()]
+            continue
         try:
-            numbers[:, column] = table[:, column].astype(np.float64)
+            numbers[:, place] = table[:, place].astype(np.float64)
         except ValueError as err:
             raise UsageError(f"{path}: step {frame.step}: {err}; the file is damaged") from err
-    label_at = columns.names.index(columns.label)
-    numbers[:, label_at] = [codes.get(label, -1) for label in table[:, label_at].tolist()]
     return numbers
 
 
-def _progress(items: Sequence[Item], path: Path) -> Iterable[Item]:
-    """Show how far a long read is, on a terminal's stderr only."""
+def progress(items: Sequence[Item], what: str) -> Iterable[Item]:
+    """Show how far a long loop is, on a terminal's stderr only."""
     if not sys.stderr.isatty():
         return items
-    return track(items, f"reading {path.name}", console=Console(stderr=True), transient=True)
+    return track(items, what, console=Console(stderr=True), transient=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -152,18 +153,44 @@ def lag_statistics(
         Statistics by lag.
     """
     index = np.arange(len(positions)) if index is None else index
-    frame_at = np.full(int(index[-1]) + 1, -1)
-    frame_at[index] = np.arange(len(index))
     rows = []
-    for lag in lags:
-        start, stop = frame_at[:-lag], frame_at[lag:]
-        both = (start >= 0) & (stop >= 0)
-        if not both.any():
-            continue
-        squares = np.square(positions[stop[both]] - positions[start[both]]).sum(axis=2)
+    for lag, start, stop in frame_pairs(index, lags):
+        squares = squared_displacements(positions, start, stop)
         independent = positions.shape[1] * index[-1] / lag
         rows.append((lag * spacing_ps, squares.mean(), squares.var(), independent))
     return LagStatistics(*np.array(rows, dtype=np.float64).reshape(-1, 4).T)
+
+
+def frame_pairs(index: Integers, lags: Integers) -> Iterator[tuple[int, Integers, Integers]]:
+    """Pairs of frames that are a lag apart.
+
+    Parameters
+    ----------
+    index : ndarray of int, shape (F,)
+        Grid point of each frame.
+    lags : ndarray of int, shape (L,)
+        Lags in points of the grid.
+
+    Yields
+    ------
+    lag : int
+        A lag that there are frames for.
+    start, stop : ndarray of int, shape (P,)
+        Frames at its two ends.
+    """
+    frame_at = np.full(int(index[-1]) + 1, -1)
+    frame_at[index] = np.arange(len(index))
+    for lag in lags.tolist():
+        start, stop = frame_at[:-lag], frame_at[lag:]
+        both = (start >= 0) & (stop >= 0)
+        if both.any():
+            yield lag, start[both], stop[both]
+
+
+def squared_displacements(positions: Floats, start: Integers, stop: Integers) -> Floats:
+    """Squared displacements between pairs of frames, Å2, shape (P, N)."""
+    squares: Floats = np.square(positions[stop] - positions[start]).sum(axis=2)
+    return squares
 
 
 def log_lags(longest: int, number: int = 64) -> Integers:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import ase
 import ase.io
 import numpy as np
 from ase.data import atomic_masses, atomic_numbers
@@ -29,6 +30,7 @@ Integers = NDArray[np.int64]
 
 _LOG = logging.getLogger(__name__)
 _FS_PER_PS = 1000.0
+_DUMP = b"ITEM:"
 # A grid sparser than this is no interval of frames with some missing: dumps at logarithmic times.
 _MOST_SPARSE_GRID = 10
 
@@ -49,6 +51,8 @@ class Trajectory:
         Times, ps, strictly increasing.
     elements : ndarray of str, shape (N,)
         Chemical symbols.
+    ids : ndarray of int, shape (N,), optional
+        Ids of the atoms in the file; None: 1, 2, …
     """
 
     fractional: Floats
@@ -56,6 +60,7 @@ class Trajectory:
     origins: Floats
     times_ps: Floats
     elements: NDArray[np.str_]
+    ids: Integers | None = None
 
     @property
     def n_frames(self) -> int:
@@ -139,6 +144,7 @@ class Trajectory:
             self.origins[keep],
             self.times_ps[keep],
             self.elements,
+            self.ids,
         )
 
     def positions(self, unwrap: Literal["fractional", "image"] = "fractional") -> Floats:
@@ -199,6 +205,25 @@ def undo_flips(cells: Floats) -> Integers:
     return changes
 
 
+def of_atoms(atoms: ase.Atoms) -> Trajectory:
+    """Make a trajectory of one frame from a periodic structure."""
+    cell = atoms.cell.array
+    fractional = atoms.positions @ np.linalg.inv(cell)
+    elements = np.array(atoms.symbols)
+    return Trajectory(fractional[None], cell[None], np.zeros((1, 3)), np.zeros(1), elements)
+
+
+def is_trajectory(path: Path) -> bool:
+    """Tell whether :func:`read` takes a file, by its name or a dump's first line."""
+    if path.name.upper().startswith("XDATCAR") or path.suffix in (".xyz", ".extxyz"):
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_DUMP)) == _DUMP
+    except OSError:
+        return False
+
+
 def read(path: Path, timestep_fs: float | None, elements: Sequence[str] = ()) -> Trajectory:
     """Read a trajectory: LAMMPS text dump, extxyz or XDATCAR.
 
@@ -223,7 +248,7 @@ def read(path: Path, timestep_fs: float | None, elements: Sequence[str] = ()) ->
     """
     try:
         with path.open("rb") as file:
-            head = file.read(64)
+            head = file.read(len(_DUMP))
     except OSError as err:
         raise UsageError(f"{path}: {err.strerror}; give a dump, extxyz or XDATCAR file") from err
     if timestep_fs is None:
@@ -231,7 +256,7 @@ def read(path: Path, timestep_fs: float | None, elements: Sequence[str] = ()) ->
             f"{path.name} doesn't tell its time step: give --timestep "
             "(fs per MD step of a dump, fs between frames of extxyz or XDATCAR)"
         )
-    if head.startswith(b"ITEM:"):
+    if head == _DUMP:
         return read_lammps_dump(path, timestep_fs, elements)
     if path.name.upper().startswith("XDATCAR"):
         return read_ase(path, "vasp-xdatcar", timestep_fs)
@@ -322,7 +347,7 @@ def read_lammps_dump(path: Path, timestep_fs: float, elements: Sequence[str] = (
     else:
         fractional = _nearest_images(fractional)
     times = np.array(dump.steps) * timestep_fs / _FS_PER_PS
-    return Trajectory(fractional, changes @ dump.cells, dump.origins, times, names)
+    return Trajectory(fractional, changes @ dump.cells, dump.origins, times, names, dump.ids)
 
 
 def _name_atoms(

@@ -29,8 +29,8 @@ from lbpsi_driver.observables.trajectory import Floats
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 """Okabe and Ito's colours, told apart with any colour vision."""
-_STYLES = ("-", "--", "-.", ":")
-_GREY = "#777777"
+STYLES = ("-", "--", "-.", ":")
+GREY = "#777777"
 _DPI = 200
 _COLUMNS = 4
 
@@ -79,9 +79,7 @@ def history(record: History, path: Path) -> None:
     ends = np.append(begins[1:], len(time) - 1)
     for number, (begin, end) in enumerate(zip(begins, ends, strict=True)):
         for axes in (upper, lower):
-            axes.axvspan(
-                time[begin], time[end], color=_GREY, alpha=0.12 * (number % 2), linewidth=0
-            )
+            axes.axvspan(time[begin], time[end], color=GREY, alpha=0.12 * (number % 2), linewidth=0)
         if time[end] - time[begin] > 0.05 * (time[-1] - time[0]):
             upper.text(
                 0.5 * (time[begin] + time[end]),
@@ -93,7 +91,7 @@ def history(record: History, path: Path) -> None:
                 fontsize=8,
                 color="#444444",
             )
-    _finish(figure, (upper, lower), path)
+    finish(figure, (upper, lower), path)
 
 
 def msd(runs: Sequence[MsdCurves], path: Path) -> None:
@@ -106,7 +104,7 @@ def msd(runs: Sequence[MsdCurves], path: Path) -> None:
     path : Path
         The file to write.
     """
-    figure, panels = _grid(len(runs), width=2.9, height=2.7, columns=2)
+    figure, panels = grid(len(runs), width=2.9, height=2.7, columns=2)
     elements = sorted({element for run in runs for element in run.msd_A2})
     looks = dict(zip(elements, cycle(COLOURS), strict=False))
     for axes, run in zip(panels, runs, strict=True):
@@ -117,17 +115,17 @@ def msd(runs: Sequence[MsdCurves], path: Path) -> None:
         axes.set_yscale("log")
         if run.window is not None:
             span = (run.window.start_ps, run.window.stop_ps)
-            axes.axvspan(*span, color=_GREY, alpha=0.18, linewidth=0)
+            axes.axvspan(*span, color=GREY, alpha=0.18, linewidth=0)
             guide = np.array(span)
             end = 0.5 * max(float(values[-1]) for values in run.msd_A2.values())
-            axes.plot(guide, end * guide / guide[-1], ":", color=_GREY, label="slope 1")
+            axes.plot(guide, end * guide / guide[-1], ":", color=GREY, label="slope 1")
             note = f"window slope {run.window.slope:.2f} ± {1.96 * run.window.slope_error:.2f}"
             axes.text(0.03, 0.97, note, transform=axes.transAxes, va="top", fontsize=8)
         axes.set_title(run.title, fontsize=10)
         axes.set_xlabel("lag (ps)")
         axes.set_ylabel("MSD (Å²)")
-    _legend(figure, panels)
-    _finish(figure, panels, path)
+    legend(figure, panels)
+    finish(figure, panels, path)
 
 
 def rdf(runs: Mapping[str, RadialDistributions], path: Path) -> None:
@@ -141,19 +139,19 @@ def rdf(runs: Mapping[str, RadialDistributions], path: Path) -> None:
         The file to write.
     """
     pairs = sorted({pair for run in runs.values() for pair in run.g})
-    figure, panels = _grid(len(pairs), width=2.2, height=1.8, columns=_COLUMNS)
+    figure, panels = grid(len(pairs), width=2.2, height=1.8, columns=_COLUMNS)
     shades = colormaps["cividis"](np.linspace(0.0, 0.85, len(runs)))
     for axes, pair in zip(panels, pairs, strict=True):
-        for (title, run), shade, style in zip(runs.items(), shades, cycle(_STYLES), strict=False):
+        for (title, run), shade, style in zip(runs.items(), shades, cycle(STYLES), strict=False):
             if pair in run.g:
                 axes.plot(run.r_A, run.g[pair], style, color=shade, linewidth=1.1, label=title)
-        axes.axhline(1.0, color=_GREY, linewidth=0.6)
+        axes.axhline(1.0, color=GREY, linewidth=0.6)
         axes.set_ylim(bottom=0.0)
         axes.set_title(pair.replace("-", "–"), fontsize=10)
         axes.set_xlabel("r (Å)")
         axes.set_ylabel("g(r)")
-    _legend(figure, panels)
-    _finish(figure, panels, path)
+    legend(figure, panels)
+    finish(figure, panels, path)
 
 
 def arrhenius(
@@ -200,7 +198,7 @@ def arrhenius(
     upper.xaxis.set_minor_formatter(NullFormatter())
     upper.set_xlabel("T (K)")
     axes.legend(frameon=False, fontsize=8)
-    _finish(figure, (axes,), path)
+    finish(figure, (axes,), path)
 
 
 def _points(axes: Axes, points: Sequence[tuple[float, Estimate]], face: str, label: str) -> None:
@@ -239,7 +237,8 @@ def _reciprocal(values: ArrayLike) -> Floats:
     return np.asarray(1000.0 / np.maximum(values, 1e-9), dtype=np.float64)
 
 
-def _grid(number: int, width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:
+def grid(number: int, width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:
+    """Make a figure with a number of panels of a size in inches, at most so many in a row."""
     columns = min(columns, number)
     rows = math.ceil(number / columns)
     figure = Figure(figsize=(max(width * columns, 4.0), height * rows), layout="constrained")
@@ -249,8 +248,8 @@ def _grid(number: int, width: float, height: float, columns: int) -> tuple[Figur
     return figure, panels[:number]
 
 
-def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
-    """Put one legend for all panels above them."""
+def legend(figure: Figure, panels: Sequence[Axes], columns: int = 8) -> None:
+    """Put one legend for all panels above them, at most so many entries in a row."""
     entries: dict[str, Artist] = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
@@ -259,13 +258,14 @@ def _legend(figure: Figure, panels: Sequence[Axes]) -> None:
         list(entries.values()),
         list(entries),
         loc="outside upper center",
-        ncols=min(len(entries), 8),
+        ncols=min(len(entries), columns),
         frameon=False,
         fontsize=8,
     )
 
 
-def _finish(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
+def finish(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
+    """Bring panels into the common style and write the file."""
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)

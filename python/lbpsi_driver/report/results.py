@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from rich.box import SIMPLE_HEAD
 from rich.console import Group
 from rich.table import Table
@@ -12,6 +12,13 @@ from rich.text import Text
 
 from lbpsi_driver import __version__
 from lbpsi_driver.observables.estimate import Estimate
+from lbpsi_driver.report.motif_results import (
+    MOTIF_DEFINITIONS,
+    MotifRecord,
+    QuenchMotifRecord,
+    motif_table,
+)
+from lbpsi_driver.report.records import DiffusionRecord, Record, digits
 
 RESULTS = "results.json"
 
@@ -33,23 +40,10 @@ DEFINITIONS = {
     "arrhenius": "weighted fit of ln D against 1/T, diffusive temperatures only",
     "first_peak": "first maximum of g(r) above 1",
     "density": "mass over volume, interval from the integrated autocorrelation time",
-}
+} | MOTIF_DEFINITIONS
 
 
-class _Record(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class DiffusionRecord(Estimate):
-    """Tracer D of an ion, cm2/s, and whether its run is diffusive."""
-
-    diffusive: bool
-    loglog_slope: float | None
-    loglog_slope_ci95: tuple[float, float] | None
-    window_ps: tuple[float, float] | None
-
-
-class CurveRecord(_Record):
+class CurveRecord(Record):
     """Where a curve is, and the numbers read off it."""
 
     file: str
@@ -57,7 +51,7 @@ class CurveRecord(_Record):
     first_peak_A: dict[str, float | None] | None = None
 
 
-class TemperatureRecord(_Record):
+class TemperatureRecord(Record):
     """Observables of one run."""
 
     label: str
@@ -75,6 +69,21 @@ class TemperatureRecord(_Record):
     D_sigma_cm2_per_s: Estimate
     haven_ratio: Estimate
     collective_window_ps: tuple[float, float] | None
+    motifs: MotifRecord | None = None
+
+    @property
+    def name(self) -> str:
+        """Temperature in K, or the label where it isn't known."""
+        return self.label if self.temperature_K is None else f"{self.temperature_K:g}"
+
+    def doubtful(self, mobile: str) -> bool:
+        """Tell whether a D of the tables is of ions that aren't diffusive."""
+        found = [self.D_cm2_per_s[mobile]]
+        if self.motifs is not None:
+            found += [
+                row.D_cm2_per_s for row in self.motifs.classes.values() if row.D_cm2_per_s.mean
+            ]
+        return any(not D.diffusive for D in found)
 
     def remarkable(self, mobile: str) -> list[tuple[str, Estimate]]:
         """List the numbers that have a reason to tell: missing, flagged, without an interval."""
@@ -88,7 +97,7 @@ class TemperatureRecord(_Record):
         return [(name, number) for name, number in named.items() if number.reason is not None]
 
 
-class ArrheniusRecord(_Record):
+class ArrheniusRecord(Record):
     """Activation energy and the extrapolation to 300 K, or why they aren't given."""
 
     Ea_eV: Estimate | None = None
@@ -100,15 +109,16 @@ class ArrheniusRecord(_Record):
     reason: str | None = None
 
 
-class QuenchRecord(_Record):
+class QuenchRecord(Record):
     """What the history of the quench tells."""
 
     history: str
     last_stage: str
     density_g_cm3: Estimate
+    motifs: QuenchMotifRecord | None = None
 
 
-class AnalyzeResult(_Record):
+class AnalyzeResult(Record):
     """Result of ``analyze``: what ``results.json`` holds.
 
     Attributes
@@ -155,7 +165,7 @@ class AnalyzeResult(_Record):
         for row in self.temperatures:
             D = row.D_cm2_per_s[self.mobile]
             table.add_row(
-                row.label if row.temperature_K is None else f"{row.temperature_K:g}",
+                row.name,
                 _stack(row.density_g_cm3),
                 _stack(D.scaled(1e7), doubtful=not D.diffusive),
                 "-" if D.loglog_slope is None else f"{D.loglog_slope:.2f}",
@@ -164,15 +174,22 @@ class AnalyzeResult(_Record):
                 _stack(row.haven_ratio, doubtful=not D.diffusive),
                 "yes" if D.diffusive else "no",
             )
-        return Group(*([table] if self.temperatures else []), *map(Text, self._lines()))
+        motifs = {row.name: row.motifs for row in self.temperatures if row.motifs is not None}
+        tables = [table if self.temperatures else None, motif_table(motifs, self.mobile)]
+        return Group(*(one for one in tables if one is not None), *map(Text, self._lines()))
 
     def _lines(self) -> list[str]:
         if not self.files:
             return ["would read: " + ", ".join(self.inputs)]
         fit = self.arrhenius
         lines = [f"warning: {warning}" for warning in self.warnings]
-        if any(not row.D_cm2_per_s[self.mobile].diffusive for row in self.temperatures):
+        if any(row.doubtful(self.mobile) for row in self.temperatures):
             lines.append("( ): of a run that is not diffusive, no transport coefficient")
+        lines += [
+            f"{row.label}: no motifs: {row.motifs.reason}"
+            for row in self.temperatures
+            if row.motifs is not None and row.motifs.reason is not None
+        ]
         lines += [
             f"{row.label}: {what}: {number.reason}"
             for row in self.temperatures
@@ -182,6 +199,11 @@ class AnalyzeResult(_Record):
             density = self.quench.density_g_cm3
             why = "" if density.reason is None else f": {density.reason}"
             lines.append(f"quench: {_show(density)} g/cm³ in stage {self.quench.last_stage}{why}")
+            if self.quench.motifs is not None:
+                lines.append(
+                    f"quench: formers in stage {self.quench.last_stage}: "
+                    + self.quench.motifs.summary()
+                )
         if fit.Ea_eV is None:
             lines.append(f"Ea: not given: {fit.reason}")
         else:
@@ -198,21 +220,15 @@ class AnalyzeResult(_Record):
 def _show(estimate: Estimate) -> str:
     """Write number and interval in a line."""
     if estimate.mean is None or estimate.ci95 is None:
-        return _digits(estimate.mean)
+        return digits(estimate.mean)
     low, high = estimate.ci95
-    return f"{_digits(estimate.mean)} (95 %: {_digits(low)} to {_digits(high)})"
+    return f"{digits(estimate.mean)} (95 %: {digits(low)} to {digits(high)})"
 
 
 def _stack(estimate: Estimate, *, doubtful: bool = False) -> str:
     """Write the number above its interval, for a column of a table; in brackets if doubtful."""
-    text = _digits(estimate.mean)
+    text = digits(estimate.mean)
     if estimate.mean is not None and estimate.ci95 is not None:
         low, high = estimate.ci95
-        text += f"\n{_digits(low)} –\n{_digits(high)}"
+        text += f"\n{digits(low)} –\n{digits(high)}"
     return f"({text})" if doubtful and estimate.mean is not None else text
-
-
-def _digits(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"
