@@ -29,9 +29,18 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from harness import REPLY, Row, Worker, WorkerError, compare, conditions, report, take_turns
+from harness import (
+    REPLY,
+    Row,
+    Worker,
+    WorkerError,
+    compare,
+    conditions,
+    machine_rates,
+    report,
+    take_turns,
+)
 from lbpsi_driver import _kernels
-from md_worker import machine_rates
 
 PACKAGES = ("lbpsi-driver", "numpy", "scipy")
 APART_RAD = 1e-6

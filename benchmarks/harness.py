@@ -12,13 +12,16 @@ import os
 import platform
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from types import TracebackType
 from typing import Any
+
+import numpy as np
 
 REPLY = "@"
 
@@ -191,3 +194,24 @@ def report(rows: Sequence[Row], where: Mapping[str, Any], *, as_json: bool) -> s
     facts = "  ".join(f"{key} {value}" for key, value in where.items() if key != "versions")
     tools = "  ".join(f"{name} {number}" for name, number in where["versions"].items())
     return "\n".join([facts, tools, "", head, *(row.text() for row in rows)])
+
+
+def machine_rates(nbytes: float) -> dict[str, float]:
+    """Best of this core: a copy of so many bytes read and written, a product of matrices."""
+    source = np.ones(max(1, int(nbytes) // 16))
+    target = np.empty_like(source)
+    square = np.ones((256, 256))
+    product = np.empty_like(square)
+    return {
+        "bytes_per_s": 2 * source.nbytes / _best(lambda: np.copyto(target, source)),
+        "flops_per_s": 2 * 256**3 / _best(lambda: np.matmul(square, square, out=product)),
+    }
+
+
+def _best(action: Callable[[], Any], repeats: int = 30) -> float:
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

@@ -19,7 +19,7 @@ from typing import Any, Protocol, TextIO
 
 import numpy as np
 
-from harness import REPLY
+from harness import REPLY, machine_rates
 from lbpsi_driver import potential, structure
 from lbpsi_driver.config import BuildOptions
 
@@ -214,30 +214,6 @@ class LammpsMD:
         found = re.search(r"^Total # of neighbors = (\d+)", self._log.read_text(), re.M)
         assert found is not None
         return {"listed": float(found[1])}
-
-
-# --- how fast this core moves and adds, for the floor ----------------------------------------
-
-
-def machine_rates(nbytes: float) -> dict[str, float]:
-    """Best of this core: a copy of so many bytes read and written, a product of matrices."""
-    source = np.ones(max(1, int(nbytes) // 16))
-    target = np.empty_like(source)
-    square = np.ones((256, 256))
-    product = np.empty_like(square)
-    return {
-        "bytes_per_s": 2 * source.nbytes / _best(lambda: np.copyto(target, source)),
-        "flops_per_s": 2 * 256**3 / _best(lambda: np.matmul(square, square, out=product)),
-    }
-
-
-def _best(action: Callable[[], Any], repeats: int = 30) -> float:
-    seconds = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - start)
-    return min(seconds)
 
 
 # --- the protocol ------------------------------------------------------------------------------

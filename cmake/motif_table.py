@@ -9,7 +9,7 @@ table = tomllib.loads(source.read_text(encoding="utf-8"))
 classes = table["class"]
 
 
-def pairs(name: str) -> list[str]:
+def _pairs(name: str) -> list[str]:
     return [
         f'    {{"{pair.split("-")[0]}", "{pair.split("-")[1]}", {cutoff}}},'
         for pair, cutoff in table[name].items()
@@ -40,11 +40,11 @@ lines = [
     "};",
     "",
     "constexpr PairCutoff BONDS[] = {",
-    *pairs("bond"),
+    *_pairs("bond"),
     "};",
     "",
     "constexpr PairCutoff SHELLS[] = {",
-    *pairs("shell"),
+    *_pairs("shell"),
     "};",
     "",
     "constexpr const char *CLASS_NAMES[] = {",

@@ -67,15 +67,57 @@ struct Found {
   std::vector<Ring> rings;
 };
 
+// Farthest first shell of a cation, Å.
+double longest_shell(const Chemistry &table)
+{
+  double longest_sq = 0.0;
+  for (int a = 0; a < table.ntypes(); ++a)
+    for (int b = 0; b < table.ntypes(); ++b)
+      longest_sq = std::max(longest_sq, table.shell_sq(a, b));
+  return std::sqrt(longest_sq);
+}
+
+// Atoms by what is looked for around them: bonds reach half as far as cations do.
+struct Parts {
+  std::vector<int> bonding, cations, formers, ligands;
+
+  Parts(const Chemistry &table, const Atoms &atoms)
+  {
+    for (int i = 0; i < atoms.owned; ++i) {
+      const Role role = atoms.type[i] < 0 ? Role::none : table.role(atoms.type[i]);
+      (role == Role::cation ? cations : bonding).push_back(i);
+      if (role == Role::former) formers.push_back(i);
+      if (role == Role::sulfur || role == Role::halide) ligands.push_back(i);
+    }
+  }
+};
+
+void visit_contacts(const Chemistry &table, const Atoms &atoms, const double *positions,
+                    const double *cell, BondGraph &graph)
+{
+  // a table without contacts still checks its cell and positions
+  constexpr double SHORTEST = 1.0;
+  const Parts parts(table, atoms);
+  CellList(positions, parts.bonding, cell, std::max(table.longest_bond(), SHORTEST))
+      .for_each_pair(
+          [&](int i, int j, const int *, const double *d) { graph.visit(i, j, d[0], d[1], d[2]); });
+  const auto look_around = [&](const CellList &others, int i) {
+    others.for_each_near(positions + 3 * i, i,
+                         [&](int j, const double *d) { graph.visit(i, j, d[0], d[1], d[2]); });
+  };
+  const CellList formers(positions, parts.formers, cell, table.environment);
+  for (const int i : parts.cations) look_around(formers, i);
+  // the first shell tells only where no former does
+  const CellList ligands(positions, parts.ligands, cell, std::max(longest_shell(table), SHORTEST));
+  for (const int i : parts.cations)
+    if (graph.environment(i).former < 0) look_around(ligands, i);
+}
+
 void find(const Chemistry &table, const Atoms &atoms, const double *positions, const double *cell,
           Found &found)
 {
-  // a table without contacts still checks its cell and positions
-  const CellList cells(positions, atoms.owned, cell, std::max(table.reach(), 1.0));
   found.graph.begin(table, atoms);
-  cells.for_each_pair([&](int i, int j, const int *, const double *d) {
-    found.graph.visit(i, j, d[0], d[1], d[2]);
-  });
+  visit_contacts(table, atoms, positions, cell, found.graph);
   found.graph.finish();
   Alone alone;
   found.analysis.run(found.graph, {}, alone);

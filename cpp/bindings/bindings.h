@@ -21,6 +21,7 @@ void bind_neighbors(pybind11::module_ &);
 void bind_motif(pybind11::module_ &);
 void bind_kabsch(pybind11::module_ &);
 void bind_msd(pybind11::module_ &);
+void bind_rows(pybind11::module_ &);
 
 // Shape of an array against what is expected; -1 takes any length.
 inline void check_shape(const char *name, const pybind11::array &array,

@@ -11,4 +11,5 @@ PYBIND11_MODULE(_kernels, m)
   lbpsi::bindings::bind_motif(m);
   lbpsi::bindings::bind_kabsch(m);
   lbpsi::bindings::bind_msd(m);
+  lbpsi::bindings::bind_rows(m);
 }

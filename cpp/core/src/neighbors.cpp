@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <numeric>
 #include <stdexcept>
 #include <string>
 
@@ -25,7 +26,7 @@ double dot(const double *a, const double *b) { return a[0] * b[0] + a[1] * b[1] 
 double norm(const double *a) { return std::sqrt(dot(a, a)); }
 
 // Columns of the inverse of the cell: a position times one of them is a fractional coordinate.
-std::array<Vector, 3> inverse(const double *cell)
+std::array<Vector, 3> invert(const double *cell)
 {
   const double *a = cell, *b = cell + 3, *c = cell + 6;
   std::array<Vector, 3> columns = {cross(b, c), cross(c, a), cross(a, b)};
@@ -38,49 +39,68 @@ std::array<Vector, 3> inverse(const double *cell)
   return columns;
 }
 
+std::vector<int> first_atoms(int n)
+{
+  std::vector<int> atoms(n);
+  std::iota(atoms.begin(), atoms.end(), 0);
+  return atoms;
+}
+
 }    // namespace
 
 CellList::CellList(const double *positions, int n, const double *cell, double cutoff) :
-    cutoff_sq(cutoff * cutoff)
+    CellList(positions, first_atoms(n), cell, cutoff)
+{
+}
+
+CellList::CellList(const double *positions, const std::vector<int> &atoms, const double *cell,
+                   double cutoff) : cutoff_sq(cutoff * cutoff)
 {
   if (!(cutoff > 0.0) || !std::isfinite(cutoff))
     throw std::invalid_argument("cutoff " + std::to_string(cutoff) +
                                 " is not positive; expected Å");
   std::copy(cell, cell + 9, lattice);
-  const auto columns = inverse(cell);
+  const auto columns = invert(cell);
   // No more bins than atoms are worth, however thin the gas.
+  const int n = static_cast<int>(atoms.size());
   const double most = std::max(1.0, std::cbrt(8.0 * n));
   for (int k = 0; k < 3; ++k) {
+    std::copy(columns[k].begin(), columns[k].end(), inverse + 3 * k);
     const double height = 1.0 / norm(columns[k].data());
     bins[k] = static_cast<int>(std::clamp(height / cutoff, 1.0, most));
     reach[k] = static_cast<int>(std::ceil(cutoff * bins[k] / height));
   }
 
   std::vector<Site> wrapped(n);
-  std::vector<int> bin(n, 0);
+  std::vector<int> bin(n);
   start.assign(bins[0] * bins[1] * bins[2] + 1, 0);
   for (int i = 0; i < n; ++i) {
-    auto &site = wrapped[i];
-    site.atom = i;
-    std::copy(positions + 3 * i, positions + 3 * i + 3, site.x);
-    for (int k = 0; k < 3; ++k) {
-      const double fraction = dot(positions + 3 * i, columns[k].data());
-      const double home = std::floor(fraction);
-      if (!(std::abs(home) < FARTHEST))
-        throw std::invalid_argument("positions of atom " + std::to_string(i + 1) +
-                                    " are not finite or too far from the cell; expected Å");
-      site.home[k] = static_cast<int>(home);
-      for (int axis = 0; axis < 3; ++axis) site.x[axis] -= home * cell[3 * k + axis];
-      // rounding can make the fraction one
-      const int index = static_cast<int>((fraction - home) * bins[k]);
-      bin[i] = bin[i] * bins[k] + std::min(index, bins[k] - 1);
-    }
+    int index[3];
+    wrapped[i] = wrap(positions + 3 * atoms[i], atoms[i], index);
+    bin[i] = (index[0] * bins[1] + index[1]) * bins[2] + index[2];
     ++start[bin[i] + 1];
   }
   for (std::size_t k = 1; k < start.size(); ++k) start[k] += start[k - 1];
   std::vector<int> next(start.begin(), start.end() - 1);
   sites.resize(n);
   for (int i = 0; i < n; ++i) sites[next[bin[i]]++] = wrapped[i];
+}
+
+CellList::Site CellList::wrap(const double *x, int atom, int bin[3]) const
+{
+  Site site{{x[0], x[1], x[2]}, atom, {0, 0, 0}};
+  for (int k = 0; k < 3; ++k) {
+    const double fraction = dot(x, inverse + 3 * k);
+    const double home = std::floor(fraction);
+    if (!(std::abs(home) < FARTHEST))
+      throw std::invalid_argument("positions of atom " + std::to_string(atom + 1) +
+                                  " are not finite or too far from the cell; expected Å");
+    site.home[k] = static_cast<int>(home);
+    for (int axis = 0; axis < 3; ++axis) site.x[axis] -= home * lattice[3 * k + axis];
+    // rounding can make the fraction one
+    bin[k] = std::min(static_cast<int>((fraction - home) * bins[k]), bins[k] - 1);
+  }
+  return site;
 }
 
 std::vector<NeighborPair> neighbor_pairs(const double *positions, int n, const double *cell,

@@ -20,10 +20,17 @@ class CellList {
   // std::invalid_argument where the cell has no volume, a position is not finite or cutoff is not
   // positive.
   CellList(const double *positions, int n, const double *cell, double cutoff);
+  // The same of some of the atoms: indices into positions, as visit gets them.
+  CellList(const double *positions, const std::vector<int> &atoms, const double *cell,
+           double cutoff);
 
   // visit(i, j, shift, d) for all ordered pairs (i, image of j) closer than cutoff, an atom's own
   // images included, in no order. shift[3] and d[3] are those of a NeighborPair.
   template <class Visit> void for_each_pair(Visit &&visit) const;
+
+  // visit(j, d) for all images of the atoms closer than cutoff to a point, in no order. d[3] from
+  // the point, Å. The number of the point is for the message about one that is not finite.
+  template <class Visit> void for_each_near(const double *point, int number, Visit &&visit) const;
 
  private:
   struct Site {
@@ -31,20 +38,21 @@ class CellList {
     int atom;
     int home[3];    // cell that the atom was wrapped from
   };
-  // Bins that lie as this one does from the bin at hand, and the image of the cell that they are
-  // in.
+  // A bin, along the first axes or all, and the image of the cell that it is in.
   struct Image {
     int bin;
     int shift[3];
     double move[3];
   };
 
-  double lattice[9], cutoff_sq;
+  double lattice[9], inverse[9], cutoff_sq;    // columns of the inverse are rows here
   int bins[3], reach[3];
   std::vector<Site> sites;    // by bin
   std::vector<int> start;     // (bins + 1)
 
-  Image image(const int bin[3], const int offset[3]) const;
+  Site wrap(const double *x, int atom, int bin[3]) const;
+  Image along(int axis, int index, const Image &before) const;
+  template <class Range> void along_row(int from, int to, const Image &row, Range &&range) const;
   template <class Visit> void pair(const Site &, const Site &, const Image &, Visit &) const;
 };
 
@@ -70,37 +78,74 @@ inline void CellList::pair(const Site &a, const Site &b, const Image &image, Vis
 
 template <class Visit> void CellList::for_each_pair(Visit &&visit) const
 {
+  const Image origin{0, {0, 0, 0}, {0.0, 0.0, 0.0}};
   // Each pair of bins once: the offsets that come after zero, and half of a bin with itself.
   for (int x = 0, bin = 0; x < bins[0]; ++x)
     for (int y = 0; y < bins[1]; ++y)
       for (int z = 0; z < bins[2]; ++z, ++bin) {
-        const int first = start[bin], last = start[bin + 1], here[3] = {x, y, z};
+        const int first = start[bin], last = start[bin + 1];
         if (first == last) continue;
-        const Image same{bin, {0, 0, 0}, {0.0, 0.0, 0.0}};
         for (int a = first; a < last; ++a)
-          for (int b = a + 1; b < last; ++b) pair(sites[a], sites[b], same, visit);
-        for (int u = 0; u <= reach[0]; ++u)
+          for (int b = a + 1; b < last; ++b) pair(sites[a], sites[b], origin, visit);
+        const auto with_others = [&](int from, int to, const Image &image) {
+          for (int a = first; a < last; ++a)
+            for (int b = from; b < to; ++b) pair(sites[a], sites[b], image, visit);
+        };
+        for (int u = 0; u <= reach[0]; ++u) {
+          const Image plane = along(0, x + u, origin);
           for (int v = u ? -reach[1] : 0; v <= reach[1]; ++v)
-            for (int w = u || v ? -reach[2] : 1; w <= reach[2]; ++w) {
-              const int offset[3] = {u, v, w};
-              const Image other = image(here, offset);
-              for (int b = start[other.bin]; b < start[other.bin + 1]; ++b)
-                for (int a = first; a < last; ++a) pair(sites[a], sites[b], other, visit);
-            }
+            along_row(u || v ? z - reach[2] : z + 1, z + reach[2], along(1, y + v, plane),
+                      with_others);
+        }
       }
 }
 
-inline CellList::Image CellList::image(const int bin[3], const int offset[3]) const
+template <class Visit>
+void CellList::for_each_near(const double *point, int number, Visit &&visit) const
 {
-  Image found{0, {0, 0, 0}, {0.0, 0.0, 0.0}};
-  for (int k = 0; k < 3; ++k) {
-    int index = bin[k] + offset[k];
-    found.shift[k] = index >= 0 ? index / bins[k] : -((bins[k] - 1 - index) / bins[k]);
-    index -= found.shift[k] * bins[k];
-    found.bin = found.bin * bins[k] + index;
-    for (int axis = 0; axis < 3; ++axis) found.move[axis] += found.shift[k] * lattice[3 * k + axis];
+  const Image origin{0, {0, 0, 0}, {0.0, 0.0, 0.0}};
+  int bin[3];
+  const Site here = wrap(point, number, bin);
+  const auto look = [&](int from, int to, const Image &image) {
+    for (int b = from; b < to; ++b) {
+      const double *x = sites[b].x;
+      const double d[3] = {x[0] + image.move[0] - here.x[0], x[1] + image.move[1] - here.x[1],
+                           x[2] + image.move[2] - here.x[2]};
+      if (d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < cutoff_sq) visit(sites[b].atom, d);
+    }
+  };
+  for (int u = -reach[0]; u <= reach[0]; ++u) {
+    const Image plane = along(0, bin[0] + u, origin);
+    for (int v = -reach[1]; v <= reach[1]; ++v)
+      along_row(bin[2] - reach[2], bin[2] + reach[2], along(1, bin[1] + v, plane), look);
   }
-  return found;
+}
+
+// One axis after the other: bins of a plane and a row share what is before.
+inline CellList::Image CellList::along(int axis, int index, const Image &before) const
+{
+  Image image = before;
+  if (index < 0 || index >= bins[axis]) {
+    const int n = bins[axis], shift = index >= 0 ? index / n : -((n - 1 - index) / n);
+    index -= shift * n;
+    image.shift[axis] = shift;
+    for (int k = 0; k < 3; ++k) image.move[k] += shift * lattice[3 * axis + k];
+  }
+  image.bin = before.bin * bins[axis] + index;
+  return image;
+}
+
+// Bins of a row that follow each other in the same image of the cell hold sites that do.
+template <class Range>
+inline void CellList::along_row(int from, int to, const Image &row, Range &&range) const
+{
+  while (from <= to) {
+    const Image image = along(2, from, row);
+    const int rest = (row.bin + 1) * bins[2] - image.bin;
+    const int count = to - from < rest ? to - from + 1 : rest;
+    range(start[image.bin], start[image.bin + count], image);
+    from += count;
+  }
 }
 
 }    // namespace lbpsi
