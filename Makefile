@@ -5,13 +5,21 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 SOURCES := $(shell git ls-files CMakeLists.txt pyproject.toml cmake cpp python lammps_inputs)
 
-.PHONY: run test lint bench clean
+.PHONY: run test sanitize lint bench clean
 
 run: $(VENV)/.installed
 	$(BIN)/python -m lbpsi_driver quickstart
 
 test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
+
+# The kernels and the computes, not the pair style: torch's deep binding does not go with ASan.
+SANITIZED := build/sanitized
+SANITIZERS := $(shell $(CXX) -print-file-name=libasan.so) $(shell $(CXX) -print-file-name=libubsan.so)
+
+sanitize: $(SANITIZED)/.installed
+	PYTHONPATH=$(abspath $(SANITIZED)) LD_PRELOAD="$(SANITIZERS)" ASAN_OPTIONS=detect_leaks=0 \
+	UBSAN_OPTIONS=print_stacktrace=1 $(BIN)/python -m pytest tests/kernels tests/lammps/test_compute_*.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -36,3 +44,9 @@ $(VENV)/.installed: $(SOURCES) | $(VENV)/bin/python
 $(VENV)/.installed-dev: $(SOURCES) | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet '.[dev]'
 	touch $@ $(VENV)/.installed
+
+$(SANITIZED)/.installed: $(SOURCES) | $(VENV)/.installed-dev
+	rm -rf $(SANITIZED)
+	$(BIN)/python -m pip install --quiet --no-deps --target $(SANITIZED) \
+	  -C cmake.define.LBPSI_SANITIZE=ON -C build-dir=build/sanitize .
+	touch $@

@@ -120,6 +120,7 @@ void ComputeMotif::init()
 
   // A list of the pair style's will do where it reaches far enough. One of our own serves from its
   // first evaluation to the next reneighboring: the skin is for what moves in between.
+  if (neighbor->find_request(this)) return;    // rerun comes by at each frame
   auto *request = neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_OCCASIONAL);
   if (!pair_lists_suffice()) request->set_cutoff(chemistry->reach() + neighbor->skin);
 }

@@ -224,9 +224,7 @@ def test_mirror_image_minimize_rerun_and_another_reference(tmp_path: Path, lmp: 
         rerun x.dump dump x y z
         SHOW
         uncompute k
-        uncompute m
         compute k all kabsch m
-        compute m all motif elements {ELEMENTS}
         rerun x.dump dump x y z
         SHOW
         uncompute k
