@@ -17,7 +17,7 @@ from matplotlib import colormaps
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from numpy.typing import ArrayLike
 
 from lbpsi_driver.history import History
@@ -33,6 +33,7 @@ STYLES = ("-", "--", "-.", ":")
 GREY = "#777777"
 _DPI = 200
 _COLUMNS = 4
+_FEW_DECADES = 100.0
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,7 @@ def msd(runs: Sequence[MsdCurves], path: Path) -> None:
         for element, values in run.msd_A2.items():
             there = (run.lags_ps > 0) & (values > 0)
             axes.plot(run.lags_ps[there], values[there], color=looks[element], label=element)
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        log_log(axes)
         if run.window is not None:
             span = (run.window.start_ps, run.window.stop_ps)
             axes.axvspan(*span, color=GREY, alpha=0.18, linewidth=0)
@@ -235,6 +235,23 @@ def _line(axes: Axes, fit: ArrheniusFit) -> None:
 def _reciprocal(values: ArrayLike) -> Floats:
     # matplotlib probes the axis with zeros while it lays out.
     return np.asarray(1000.0 / np.maximum(values, 1e-9), dtype=np.float64)
+
+
+def log_log(axes: Axes) -> None:
+    """Make both axes logarithmic, with ticks at 1, 2 and 5 where one spans few decades.
+
+    Parameters
+    ----------
+    axes : Axes
+        The panel, its curves drawn.
+    """
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    for axis, (low, high) in ((axes.xaxis, axes.get_xlim()), (axes.yaxis, axes.get_ylim())):
+        axis.set_minor_formatter(NullFormatter())
+        if high < _FEW_DECADES * low:
+            axis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+            axis.set_major_formatter(FormatStrFormatter("%g"))
 
 
 def grid(number: int, width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:

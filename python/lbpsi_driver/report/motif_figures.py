@@ -17,7 +17,7 @@ from lbpsi_driver.observables.motif_transport import (
     Populations,
 )
 from lbpsi_driver.observables.motifs import CLASS_NAMES
-from lbpsi_driver.report.figures import COLOURS, GREY, finish, grid, legend
+from lbpsi_driver.report.figures import COLOURS, GREY, finish, grid, legend, log_log
 from lbpsi_driver.report.motif_results import ClassRecord
 
 Runs = Mapping[str, Mapping[str, ClassRecord]]
@@ -112,8 +112,7 @@ def msd(
                     label=name if style == "-" else None,
                 )
         axes.plot([], [], ":", color=GREY, label="survivors")
-        axes.set_xscale("log")
-        axes.set_yscale("log")
+        log_log(axes)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("lag (ps)")
         axes.set_ylabel(f"MSD({mobile}) (Å²)")

@@ -16,7 +16,8 @@ MOTIF_DEFINITIONS = {
     "fraction_of_mobile": "mobile ions in the class over all mobile ions, mean in time",
     "D by motif": "as D, of displacements that start in the class; where ions exchange freely it "
     "tends to one value for all classes at long lags. Independent displacements are those of the "
-    "class; lags with fewer than 10 of them are left out. Not diffusive where the run isn't",
+    "class; lags with fewer than 10 of them are left out. kinisi's posterior in closed form, not "
+    "sampled. Not diffusive where the run isn't",
     "D_survivors": "as D by motif, of ions whose class is the same at every frame since the "
     "origin; biased low, since an ion that hops far leaves its class",
     "survival_time": "first lag at which fewer than 1/e of the ions have had their class at every "

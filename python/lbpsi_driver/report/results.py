@@ -184,7 +184,7 @@ class AnalyzeResult(Record):
         fit = self.arrhenius
         lines = [f"warning: {warning}" for warning in self.warnings]
         if any(row.doubtful(self.mobile) for row in self.temperatures):
-            lines.append("( ): of a run that is not diffusive, no transport coefficient")
+            lines.append("( ): of a run or a motif that is not diffusive, no transport coefficient")
         lines += [
             f"{row.label}: no motifs: {row.motifs.reason}"
             for row in self.temperatures
