@@ -24,6 +24,7 @@ from lbpsi_driver.observables.motif_transport import (
     class_diffusion,
     class_displacements,
     motif_series,
+    orientation_table,
     rotation_table,
     survival_time_ps,
 )
@@ -112,10 +113,15 @@ def analyze_run(
     table, source = _rotations(path, trajectory, timestep_fs)
     found = class_displacements(ions, series.ions, spacing, index)
     classes = {
-        name: _class_record(code, populations, series, found, table, tracer)
+        name: _class_record(code, populations, series, found, tracer)
         for code, name in enumerate(CLASS_NAMES, start=1)
         if _is_present(code, populations, series)
     }
+    oriented = orientation_table(trajectory)
+    for name, row in zip(CLASS_NAMES, oriented, strict=False):
+        if name in classes:
+            rows = table[:, classes[name].code - 1]
+            classes[name].rotation = _rotation_record(rows, *row.tolist())
     record = MotifRecord(
         populations=MotifCurveRecord(file=f"motifs_{label}.csv", source=populations.source),
         rotations_source=source,
@@ -204,14 +210,12 @@ def _class_record(
     populations: Populations,
     series: MotifSeries,
     found: ClassDisplacements,
-    rotations: Floats,
     tracer: TracerDiffusion,
 ) -> ClassRecord:
     frames = len(series.ions)
-    of_formers = rotation = None
+    of_formers = None
     if code <= N_FORMER_CLASSES:
         of_formers = mean_of_series(populations.fractions[:, code - 1])
-        rotation = _rotation_record(rotations[:, code - 1])
     diffusion = {}
     for key, survivors in (("D_cm2_per_s", False), ("D_survivors_cm2_per_s", True)):
         of_class = class_diffusion(found.statistics(code, survivors=survivors), frames)
@@ -221,7 +225,6 @@ def _class_record(
         fraction_of_formers=of_formers,
         fraction_of_mobile=mean_of_series((series.ions == code).mean(axis=1)),
         survival_time_ps=survival_time_ps(found, code),
-        rotation=rotation,
         **diffusion,
     )
 
@@ -233,7 +236,7 @@ def _judged(of_class: TracerDiffusion, tracer: TracerDiffusion) -> TracerDiffusi
     return replace(of_class, diffusive=False, reason=f"of all ions: {tracer.reason}")
 
 
-def _rotation_record(rows: Floats) -> RotationRecord | None:
+def _rotation_record(rows: Floats, averaged: float, libration: float) -> RotationRecord | None:
     """Average the columns of ``compute kabsch`` over time; None where the class has no units."""
     count, mean, rms, largest, broken, exchanges = rows.T
     units = count + broken
@@ -249,6 +252,8 @@ def _rotation_record(rows: Floats) -> RotationRecord | None:
         angle_deg=angle,
         rms_deg=square,
         largest_deg=float(largest[whole].max()) if whole.any() else None,
+        averaged_deg=None if np.isnan(averaged) else averaged,
+        libration_deg=None if np.isnan(libration) else libration,
         broken_fraction=mean_of_series((broken / np.maximum(units, 1.0))[units > 0]),
         exchanges=int(exchanges[-1]),
     )

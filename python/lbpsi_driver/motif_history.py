@@ -147,7 +147,7 @@ def read_motifs(folder: Path) -> MotifHistory | None:
         return None
     rows: dict[int, list[float]] = {}
     width = len(_FIRST_COLUMNS) + N_FORMER_CLASSES
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in _whole_lines(path):
         words = line.split()
         if words[:2] == ["#", "step"]:
             _check_header(path, words[1:])
@@ -208,6 +208,11 @@ def read_msd(folder: Path) -> Blocks | None:
     return _read_blocks(folder / MSD_MOTIF, len(CLASS_NAMES), _MSD_COLUMNS)
 
 
+def _whole_lines(path: Path) -> list[str]:
+    """Lines of a file, without a last one whose end isn't written yet."""
+    return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+
 def _check_header(path: Path, words: list[str]) -> None:
     wanted = header().split()[1:]
     for word, expected in zip([*words, *[""] * len(wanted)], wanted, strict=False):
@@ -222,8 +227,7 @@ def _read_blocks(path: Path, rows: int, columns: int) -> Blocks | None:
     """Read whole blocks of a ``fix ave/time mode vector``; of a repeated step the last wins."""
     if not path.is_file():
         return None
-    lines = path.read_text(encoding="utf-8").split("\n")[:-1]
-    table = [line.split() for line in lines if not line.startswith("#")]
+    table = [line.split() for line in _whole_lines(path) if not line.startswith("#")]
     blocks: dict[int, list[list[float]]] = {}
     for place, words in enumerate(table):
         if len(words) != 2:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 ANY_TIMESTEP_FS = 1.0
 """Given to readers of trajectories where times don't matter."""
+LONGEST_BOND_A = 5.0
+"""Longest cutoff of a bond, Å: more is a slip, and bonds all atoms to all."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +124,11 @@ def parse_bonds(given: Sequence[str]) -> dict[str, float]:
             cutoff = float(length)
         except ValueError:
             cutoff = 0.0
-        if not (first.isalpha() and second.isalpha() and cutoff > 0.0):
-            raise UsageError(f"--bond {text}: expected a pair and its cutoff in Å, as in B-S=2.5")
+        if not (first.isalpha() and second.isalpha() and 0.0 < cutoff <= LONGEST_BOND_A):
+            raise UsageError(
+                f"--bond {text}: expected a pair and its cutoff in Å, at most {LONGEST_BOND_A:g}, "
+                "as in B-S=2.5"
+            )
         bonds["-".join(sorted((first, second)))] = cutoff
     return bonds
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from lbpsi_driver import manifest
 from lbpsi_driver.analyze import analyze
 from lbpsi_driver.config import AnalyzeOptions, SweepOptions, UsageError
+from lbpsi_driver.report.records import digits
 from lbpsi_driver.report.results import DEFINITIONS, AnalyzeResult
 from lbpsi_driver.units import BOLTZMANN_EV_PER_K
 
@@ -337,3 +338,11 @@ def test_unfinished_temperatures_are_logged(sweep, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         analyze(chosen(run=sweep, output=tmp_path), dry_run=True)
     assert "T700" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "-"), (0.01234, "0.0123"), (999.4, "999"), (999.6, "1000"), (-12345.0, "-12345")],
+)
+def test_numbers_have_three_digits(value, text):
+    assert digits(value) == text

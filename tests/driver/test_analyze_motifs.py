@@ -114,6 +114,13 @@ def test_rotations_from_the_frames(found):
     assert ps4.broken_fraction.mean == 0
     assert ps4.exchanges == 0
     assert p2s7.angle_deg.mean == pytest.approx(0.0, abs=1e-3)
+    # the first of the frames of the first window stands as it was, the others are turned
+    share = 1.0 / round(0.1 * FRAMES)
+    late = np.radians(TURN)
+    before = np.arctan2((1 - share) * np.sin(late), share + (1 - share) * np.cos(late))
+    assert ps4.averaged_deg == pytest.approx(TURN - np.degrees(before), abs=1e-3)
+    assert ps4.libration_deg == pytest.approx(0.0, abs=1e-3)
+    assert p2s7.averaged_deg == pytest.approx(0.0, abs=1e-3)
     assert record.classes["halide"].rotation is None
 
 
@@ -148,7 +155,7 @@ def test_records_files_and_table(found):
     text = printed(found)
     for word in ("by motif", "PS4", "P2S7", "halide", "33.3", "66.7", "25"):
         assert word in text
-    assert "( ): of a run that is not diffusive" in text
+    assert "( ): of a run or a motif that is not diffusive" in text
 
 
 def test_a_class_of_a_run_that_is_not_diffusive_is_not_either():

@@ -71,6 +71,14 @@ def test_of_a_repeated_step_the_last_wins_and_torn_ends_are_left_out(tmp_path):
     assert (blocks.values[0] == 7).all()
 
 
+def test_a_row_whose_last_number_may_be_cut_is_left_out(tmp_path):
+    """24 formers in the last class would read as 2."""
+    write_motifs(tmp_path, [100])
+    with (tmp_path / "motifs.dat").open("a") as file:
+        file.write("200 0.2 500 " + "0 " * 10 + "2")
+    assert motif_history.read_motifs(tmp_path).step.tolist() == [100]
+
+
 @pytest.mark.parametrize("tail", ["", "500", "500 11\n1 0 0 0", "500 11\n1 0 0 0 0 0 0 0\n"])
 def test_rewind_cuts_all_files(tmp_path, tail):
     (tmp_path / "schedule.dat").write_text("# stage begin_step | last_step 400\n")

@@ -284,9 +284,11 @@ def test_dry_run_reads_nothing(capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize("given", ["B-S", "B=2.5", "B-S=", "B-S=x", "B-S=-1", "-S=2", "B-S=nan"])
+@pytest.mark.parametrize(
+    "given", ["B-S", "B=2.5", "B-S=", "B-S=x", "B-S=-1", "-S=2", "B-S=nan", "B-S=300"]
+)
 def test_bad_bonds(given):
-    with pytest.raises(UsageError, match="expected a pair and its cutoff in Å, as in B-S=2"):
+    with pytest.raises(UsageError, match="expected a pair and its cutoff in Å, at most 5, as"):
         parse_bonds([given])
 
 

@@ -7,14 +7,14 @@ from lbpsi_driver.observables.diffusion import (
     CAGE_A2,
     Window,
     choose_window,
-    gls_line,
     informative,
     judge,
     loglog_slope,
     slope_posterior,
+    slope_quantiles,
     tracer_diffusion,
 )
-from lbpsi_driver.observables.msd import lag_statistics, log_lags
+from lbpsi_driver.observables.msd import LagStatistics, lag_statistics, log_lags
 
 CM2_PER_S = 1e-4  # of 1 Å2/ps
 
@@ -52,16 +52,24 @@ def test_least_squares_interval_would_be_too_narrow():
     assert least_squares < 0.4 * (high - low)
 
 
-def test_kinisi_equals_generalised_least_squares():
-    """Far from zero its posterior is the Gaussian of the same covariance."""
-    stats = lag_statistics(walk(1), log_lags(150, 12)[6:], 0.5)
-    order = np.arange(len(stats.lags_ps))
-    first, last = np.minimum.outer(order, order), np.maximum.outer(order, order)
-    covariance = stats.variance_A4[first] / stats.independent[last]
-    slope, error, _ = gls_line(stats.lags_ps, stats.msd_A2, covariance)
-    samples = slope_posterior(stats)
-    assert samples.mean() == pytest.approx(slope, abs=0.15 * error)
+def nearly_still() -> LagStatistics:
+    """An MSD whose slope is one standard error or so: the posterior is cut off at zero."""
+    lags = np.array([1.0, 2.0, 4.0, 8.0, 16.0])
+    return LagStatistics(lags, 2.0 + 0.1 * lags, 0.02 * lags**2, 16.0 / lags)
+
+
+@pytest.mark.parametrize(
+    "stats", [lag_statistics(walk(1), log_lags(150, 12)[6:], 0.5), nearly_still()]
+)
+def test_kinisi_samples_what_the_closed_form_gives(stats):
+    samples, quantiles = slope_posterior(stats), slope_quantiles(stats)
+    error = quantiles.std()
+    assert samples.mean() == pytest.approx(quantiles.mean(), abs=0.15 * error)
     assert samples.std() == pytest.approx(error, rel=0.1)
+    ends = [0.025, 0.975]
+    found = np.quantile(samples, ends)
+    assert found == pytest.approx(np.quantile(quantiles, ends), abs=0.3 * error)
+    assert quantiles.min() > 0
 
 
 def test_noise_between_neighbouring_lags_does_not_lead_kinisi_astray():

@@ -111,8 +111,12 @@ def test_one_class_is_the_tracer():
     for survivors in (False, True):
         stats = found.statistics(SLOW, survivors=survivors)
         by_class = class_diffusion(stats, len(positions))
-        assert by_class.D_cm2_per_s == pytest.approx(plain.D_cm2_per_s, rel=1e-9)
-        assert by_class.ci95_cm2_per_s == pytest.approx(plain.ci95_cm2_per_s, rel=1e-9)
+        # The one posterior is sampled, the other in closed form.
+        low, high = plain.ci95_cm2_per_s
+        noise = 0.05 * (high - low)
+        assert by_class.window == plain.window
+        assert by_class.D_cm2_per_s == pytest.approx(plain.D_cm2_per_s, abs=noise)
+        assert by_class.ci95_cm2_per_s == pytest.approx(plain.ci95_cm2_per_s, abs=2 * noise)
     assert survival_time_ps(found, SLOW) is None
 
 

@@ -123,16 +123,15 @@ def test_the_row_of_the_centre_alone():
 
 # --- against the oracle -------------------------------------------------------------------------
 
-# Wider than any ring of six could reach around the cell.
 BOX = np.array([[16.5, 0.0, 0.0], [3.0, 16.5, 0.0], [-4.0, 5.0, 17.0]])
 
 
-def soup(seed: int, n: int, tilted: bool) -> Atoms:
+def soup(seed: int, n: int, tilted: bool, scale: float = 1.0) -> Atoms:
     """Atoms at random, no two nearer than 1.7 Å, some lined up as clusters would be."""
     rng = np.random.default_rng(seed)
     elements = rng.choice(["S", "B", "P", "Si", "I", "Li"], n, p=[0.5, 0.14, 0.1, 0.06, 0.1, 0.1])
     elements[:2] = "S", "P"
-    cell = BOX if tilted else np.diag(np.diag(BOX))
+    cell = scale * (BOX if tilted else np.diag(np.diag(BOX)))
     inverse = np.linalg.inv(cell)
     placed = [rng.random(3) @ cell]
     while len(placed) < n:
@@ -158,6 +157,40 @@ def test_summary_is_the_oracle_s(seed, n, tilted):
     assert found.get("S-S", 0) == expected["S-S"]
     assert "S-S" not in found or found["S-S"] > 0
     assert {e: listed(rows) for e, rows in found["neighbours"].items()} == expected["neighbours"]
+
+
+def chain(periods: int) -> Atoms:
+    """SiS2: tetrahedra (flattened) that share edges along x, one a period."""
+    period = Atoms(
+        "SiS2", [[0.0, 0.0, 0.0], [1.6, 1.45, 0.0], [1.6, -1.45, 0.0]], cell=[3.2, 12.0, 12.0]
+    )
+    period.pbc = True
+    return period * (periods, 1, 1)
+
+
+@pytest.mark.parametrize("periods", [1, 2, 3])
+def test_chains_are_counted_by_the_period(periods):
+    """A former that is its own neighbour, one that is another's on both sides, and a real chain."""
+    atoms = chain(periods)
+    found, expected = summarise(find_motifs(atoms)), count(atoms)
+    for key in ("units", "sharing", "rings", "qn", "en", "class"):
+        assert found[key] == expected[key], key
+    assert found["sharing"] == {"(SiS4-SiS4)ES": periods}
+    assert found["en"] == {"Si": [0, 0, periods]}
+    assert listed(found["neighbours"]["Si"]) == {(4, 2, ("Si",) * 4, ()): periods}
+
+
+def test_small_cells_are_those_of_the_oracle():
+    """Cells that atoms reach across to their own images."""
+    seen: Counter = Counter()
+    for seed in range(8):
+        atoms = soup(seed, 9, tilted=seed % 2 > 0, scale=0.3)
+        found, expected = summarise(find_motifs(atoms)), count(atoms)
+        for key in ("units", "anions", "free", "sharing", "homopolar", "class", "qn", "en"):
+            assert found[key] == expected[key], key
+        assert {e: listed(r) for e, r in found["neighbours"].items()} == expected["neighbours"]
+        seen.update(found["sharing"])
+    assert seen
 
 
 def test_soups_hold_what_they_are_to_test():

@@ -237,16 +237,15 @@ def _charge(charge: int) -> str:
 
 def _sharing(motifs: Motifs) -> dict[str, int]:
     i = motifs.link_i
-    # Once a pair: from the end with the lower id.
-    once = (motifs.link_shared > 0) & (motifs.ids[i] <= motifs.link_id)
-    i = i[once]
+    linked = motifs.link_shared > 0
+    i = i[linked]
     table = np.stack(
         [
             motifs.species.types[i],
             motifs.coordination[i],
-            motifs.link_type[once],
-            motifs.link_coordination[once],
-            np.minimum(motifs.link_shared[once], max(SHARING)),
+            motifs.link_type[linked],
+            motifs.link_coordination[linked],
+            np.minimum(motifs.link_shared[linked], max(SHARING)),
         ],
         axis=1,
     )
@@ -255,7 +254,8 @@ def _sharing(motifs: Motifs) -> dict[str, int]:
     for (a, n, b, m, shared), count in zip(*_rows(table), strict=True):
         name = _pair(symbols[a], n, symbols[b], m) + SHARING[shared]
         named[name] = named.get(name, 0) + count
-    return _ranked(named)
+    # A pair is there from both of its ends, also where they are one former and its image.
+    return _ranked({name: count // 2 for name, count in named.items()})
 
 
 @lru_cache(maxsize=4096)

@@ -18,6 +18,7 @@ ions spend in it over the lag. Lags with fewer than
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,6 +47,10 @@ N_FORMER_CLASSES: int = _kernels.N_FORMER_CLASSES
 """Classes that a former can have: the first ones."""
 N_CLASSES = len(CLASS_NAMES)
 """Classes of an ion: those of formers, halide and none."""
+
+WINDOW = 0.1
+"""Share of a run's frames over which orientations are averaged, at its start and at its end."""
+_FEWEST_IN_WINDOW = 3
 
 Classes = NDArray[np.int8]
 
@@ -247,7 +252,7 @@ def class_displacements(
     )
 
 
-def class_diffusion(stats: LagStatistics, n_frames: int, seed: int = 1) -> TracerDiffusion:
+def class_diffusion(stats: LagStatistics, n_frames: int) -> TracerDiffusion:
     """Tracer diffusion coefficient of the ions of a class.
 
     Parameters
@@ -256,8 +261,6 @@ def class_diffusion(stats: LagStatistics, n_frames: int, seed: int = 1) -> Trace
         Of the class: :meth:`ClassDisplacements.statistics`.
     n_frames : int
         Frames of the run.
-    seed : int
-        Seed of the posterior's sampling.
 
     Returns
     -------
@@ -278,7 +281,7 @@ def class_diffusion(stats: LagStatistics, n_frames: int, seed: int = 1) -> Trace
     kept = LagStatistics(
         stats.lags_ps[:end], stats.msd_A2[:end], stats.variance_A4[:end], stats.independent[:end]
     )
-    found = diffusion_of(kept, seed)
+    found = diffusion_of(kept, seed=None)
     if found.reason is None or end == len(stats.lags_ps):
         return found
     cut = f"too few ions for lags above {kept.lags_ps[-1]:.3g} ps"
@@ -326,6 +329,46 @@ def rotation_table(trajectory: Trajectory) -> Floats:
             if len(angles):
                 row[:4] = len(angles), angles.mean(), np.sqrt(np.mean(angles**2)), angles.max()
             row[4:] = (mine & (now.state == broken)).sum(), now.exchanges[mine].sum()
+    return table
+
+
+def orientation_table(trajectory: Trajectory) -> Floats:
+    """Rotations of averaged units beside their librations, by class.
+
+    A frame's angle holds thermal motion; averaged over the frames of a window it does not.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        The frames.
+
+    Returns
+    -------
+    ndarray, shape (11, 2)
+        Means over the units that a class has in the last frame, degrees: Kabsch angle from the unit
+        averaged over the first :data:`WINDOW` of the frames to that over the last, and root mean
+        square angle of the frames of the last window from its average. NaN where no unit holds its
+        S in both windows, or there are too few frames.
+
+    Raises
+    ------
+    UsageError
+        An element without motifs, or no former.
+    """
+    table = np.full((N_FORMER_CLASSES, 2), np.nan)
+    window = round(WINDOW * trajectory.n_frames)
+    if window < _FEWEST_IN_WINDOW:
+        return table
+    n = trajectory.n_frames
+    ends = trajectory.at(np.r_[0:window, n - window : n])
+    (last,) = deque(rotations(ends, window=window), maxlen=1)
+    assert last.windows is not None
+    found = np.stack([last.windows.angle_deg, last.windows.libration_deg], axis=1)
+    known = ~np.isnan(found).any(axis=1)
+    for row, name in zip(table, CLASS_NAMES[:N_FORMER_CLASSES], strict=True):
+        mine = known & (last.class_names == name)
+        if mine.any():
+            row[:] = found[mine].mean(axis=0)
     return table
 
 

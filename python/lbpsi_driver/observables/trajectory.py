@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -136,15 +136,16 @@ class Trajectory:
                 f"{keep.sum()} frame(s) left of {self.n_frames} over {length:g} ps (skip "
                 f"{skip_ps:g} ps): two or more are needed; run longer or dump more often"
             )
-        if keep.all():
-            return self
-        return Trajectory(
-            self.fractional[keep],
-            self.cells[keep],
-            self.origins[keep],
-            self.times_ps[keep],
-            self.elements,
-            self.ids,
+        return self if keep.all() else self.at(np.flatnonzero(keep))
+
+    def at(self, frames: Integers) -> Trajectory:
+        """Choose frames by their numbers, increasing; shape (n,)."""
+        return replace(
+            self,
+            fractional=self.fractional[frames],
+            cells=self.cells[frames],
+            origins=self.origins[frames],
+            times_ps=self.times_ps[frames],
         )
 
     def positions(self, unwrap: Literal["fractional", "image"] = "fractional") -> Floats:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -25,6 +26,22 @@ Runs = Mapping[str, Mapping[str, ClassRecord]]
 
 # Okabe and Ito's, and of Tol's muted scheme: one a class.
 _COLOURS = (*COLOURS, "#882255", "#44AA99", "#332288", "#DDCC77", "#CC6677")
+
+
+_AVERAGED: dict[str, Any] = {
+    "marker": "D",
+    "color": "white",
+    "markeredgecolor": "black",
+    "markersize": 5,
+    "linestyle": "none",
+}
+_LIBRATION: dict[str, Any] = {
+    "marker": "_",
+    "color": COLOURS[1],
+    "markersize": 9,
+    "markeredgewidth": 2,
+    "linestyle": "none",
+}
 
 
 def populations_in_time(found: Populations, path: Path) -> None:
@@ -123,6 +140,8 @@ def msd(
 def rotation(runs: Runs, path: Path) -> None:
     """Draw the mean rotation of the units of each class, a colour a run.
 
+    Bars are angles of frames; diamonds those of averaged orientations, lines the librations.
+
     Parameters
     ----------
     runs : mapping of str to mapping of str to ClassRecord
@@ -138,11 +157,16 @@ def rotation(runs: Runs, path: Path) -> None:
     for number, ((title, run), shade) in enumerate(zip(runs.items(), shades, strict=True)):
         for place, name in enumerate(names):
             row = run.get(name)
-            angle = None if row is None or row.rotation is None else row.rotation.angle_deg
-            if angle is None or angle.mean is None:
+            if row is None or row.rotation is None or row.rotation.angle_deg.mean is None:
                 continue
             x = place + width * (number - 0.5 * (len(runs) - 1))
-            axes.bar(x, angle.mean, width, color=shade, label=title, yerr=_errors(angle, 1.0))
+            found, angle = row.rotation, row.rotation.angle_deg
+            height = angle.mean or 0.0
+            axes.bar(x, height, width, color=shade, label=title, yerr=_errors(angle, 1.0))
+            for look, value in ((_AVERAGED, found.averaged_deg), (_LIBRATION, found.libration_deg)):
+                axes.plot([x], [np.nan if value is None else value], **look)
+    axes.plot([], [], label="averaged orientation", **_AVERAGED)
+    axes.plot([], [], label="libration", **_LIBRATION)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
     axes.set_ylabel("rotation (degrees)")
     legend(figure, (axes,))

@@ -23,9 +23,14 @@ MOTIF_DEFINITIONS = {
     "survival_time": "first lag at which fewer than 1/e of the ions have had their class at every "
     "frame since the origin; none where it isn't reached",
     "rotation": "Kabsch angle of whole units since the start of production (quench: of its last "
-    "stage); mean in time of the mean over units. It holds librations of 9 to 15 degrees. Broken: "
-    "units with other S than the reference; exchanges: new sets of S that have held until the end, "
-    "of the units in the class then",
+    "stage), from the trajectory since its first frame that isn't skipped; mean in time of the "
+    "mean over units. It holds librations of 9 to 15 degrees, larger ones where two S are in "
+    "line with their former. Broken: units with other S than the reference; exchanges: new sets "
+    "of S that have held until the end, of the units in the class then",
+    "averaged": "Kabsch angle from units averaged over the first tenth of the frames to those over "
+    "the last: what is left of the rotation without librations; mean over units",
+    "libration": "root mean square Kabsch angle of the frames of the last tenth from their "
+    "average; mean over units",
 }
 
 
@@ -35,6 +40,8 @@ class RotationRecord(Record):
     angle_deg: Estimate
     rms_deg: float | None
     largest_deg: float | None
+    averaged_deg: float | None
+    libration_deg: float | None
     broken_fraction: Estimate
     exchanges: int
 
@@ -48,7 +55,7 @@ class ClassRecord(Record):
     D_cm2_per_s: DiffusionRecord
     D_survivors_cm2_per_s: DiffusionRecord
     survival_time_ps: float | None
-    rotation: RotationRecord | None
+    rotation: RotationRecord | None = None
 
 
 class MotifCurveRecord(Record):
@@ -93,7 +100,8 @@ def motif_table(runs: dict[str, MotifRecord], mobile: str) -> Table | None:
     table = Table(title="by motif", box=SIMPLE_HEAD)
     table.add_column("T\nK", justify="right")
     table.add_column("motif")
-    for head in ("formers\n%", f"{mobile}\n%", f"D({mobile})\n1e-7 cm²/s", "rotation\ndegrees"):
+    heads = ["formers\n%", f"{mobile}\n%", f"D({mobile})\n1e-7 cm²/s"]
+    for head in (*heads, "rota-\ntion °", "libra-\ntion °"):
         table.add_column(head, justify="right", overflow="fold")
     for label, run in runs.items():
         for place, (name, row) in enumerate(run.classes.items()):
@@ -103,13 +111,19 @@ def motif_table(runs: dict[str, MotifRecord], mobile: str) -> Table | None:
                 _percent(row.fraction_of_formers),
                 _percent(row.fraction_of_mobile),
                 _diffusion(row.D_cm2_per_s),
-                "-" if row.rotation is None else digits(row.rotation.angle_deg.mean),
+                *_rotation(row.rotation),
             )
     return table if table.row_count else None
 
 
 def _percent(share: Estimate | None) -> str:
     return "-" if share is None or share.mean is None else f"{100.0 * share.mean:.3g}"
+
+
+def _rotation(found: RotationRecord | None) -> tuple[str, str]:
+    if found is None:
+        return "-", "-"
+    return digits(found.angle_deg.mean), digits(found.libration_deg)
 
 
 def _diffusion(D: DiffusionRecord) -> str:

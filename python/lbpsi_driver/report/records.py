@@ -41,4 +41,4 @@ def digits(value: float | None) -> str:
     """Write a number with three digits, a dash where there is none."""
     if value is None:
         return "-"
-    return f"{value:.0f}" if 1e3 <= abs(value) < 1e6 else f"{value:.3g}"
+    return f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
