@@ -1,5 +1,6 @@
 #include "compute_motif.h"
 
+#include "fix_run_end.h"
 #include "neigh_request_cutoff.h"
 
 #include "atom.h"
@@ -18,6 +19,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <functional>
 #include <stdexcept>
 
 using namespace LAMMPS_NS;
@@ -35,7 +37,8 @@ enum Column { UNIT, COORDINATION, QN, EN, CLASS, ANION, ANION_ATOMS, N_COLUMNS }
 }    // namespace
 
 ComputeMotif::ComputeMotif(LAMMPS *lmp, int narg, char **arg) :
-    Compute(lmp, narg, arg), list(nullptr), nmax(0), evaluated(-1), listed(false), travelling()
+    Compute(lmp, narg, arg), list(nullptr), listed(-1), nmax(0), evaluated(-1), ended(false),
+    last_atoms(0), travelling()
 {
   peratom_flag = 1;
   size_peratom_cols = N_COLUMNS;
@@ -50,11 +53,16 @@ ComputeMotif::ComputeMotif(LAMMPS *lmp, int narg, char **arg) :
   } catch (const std::invalid_argument &problem) {
     error->all(FLERR, "compute {} motif: {}", id, problem.what());
   }
+  FixRunEnd::create(lmp, id, [this] {
+    ended = true;
+    last_atoms = fingerprint();
+  });
 }
 
 ComputeMotif::~ComputeMotif()
 {
   if (copymode) return;
+  FixRunEnd::destroy(lmp, id);
   memory->destroy(array_atom);
   delete[] vector;
 }
@@ -115,17 +123,15 @@ void ComputeMotif::init()
     error->all(FLERR, "compute {} motif: atoms have no IDs; remove atom_modify id no", id);
   require_formers(std::string("compute ") + id + " motif", igroup);
   require_reach();
-  evaluated = -1;
-  listed = false;
+  require_all_pairs();
+  evaluated = listed = -1;
+  ended = false;
 
-  // A list of the pair style's will do where it reaches far enough. One of our own serves from its
-  // first evaluation to the next reneighboring: the skin is for what moves in between.
+  // A list of the pair style's will do where it reaches far enough.
   if (neighbor->find_request(this)) return;    // rerun comes by at each frame
   auto *request = neighbor->add_request(this, NeighConst::REQ_FULL | NeighConst::REQ_OCCASIONAL);
   if (!pair_lists_suffice()) request->set_cutoff(chemistry->reach() + neighbor->skin);
 }
-
-void ComputeMotif::setup() { listed = true; }
 
 // Whether lists of the pair style's cutoffs hold all contacts.
 bool ComputeMotif::pair_lists_suffice() const
@@ -150,6 +156,21 @@ void ComputeMotif::require_reach()
              id, chemistry->reach(), reach, ghosts, reach);
 }
 
+// Contacts of pairs that lists or ghosts leave out would be missed without a word.
+void ComputeMotif::require_all_pairs()
+{
+  if (comm->mode != Comm::SINGLE)
+    error->all(FLERR,
+               "compute {} motif: ghost atoms of some types may reach less than {} Å with "
+               "comm_modify mode multi; use mode single",
+               id, chemistry->reach());
+  if (neighbor->nex_type || neighbor->nex_group || neighbor->nex_mol)
+    error->all(FLERR,
+               "compute {} motif: neigh_modify exclude hides bonds; use neigh_modify exclude none, "
+               "or a group without these atoms",
+               id);
+}
+
 void ComputeMotif::require_formers(const std::string &user, int which) const
 {
   if (group->dynamic[which]) return;    // filled later, and empty now and then
@@ -166,6 +187,34 @@ void ComputeMotif::require_formers(const std::string &user, int which) const
 }
 
 void ComputeMotif::init_list(int, NeighList *ptr) { list = ptr; }
+
+// An occasional list is built at its first use since the last reneighboring. Atoms may have moved
+// half the skin one way by then, and as far the other way later: LAMMPS sees neither.
+bool ComputeMotif::list_holds() const
+{
+  const std::size_t nall = atom->nlocal + atom->nghost;
+  if (listed != neighbor->lastcall || places.size() != 3 * nall) return false;
+  const double most = 0.25 * neighbor->skin * neighbor->skin;
+  double **x = atom->x;
+  for (std::size_t i = 0; i < nall; ++i) {
+    const double *then = &places[3 * i];
+    const double d[3] = {x[i][0] - then[0], x[i][1] - then[1], x[i][2] - then[2]};
+    if (d[0] * d[0] + d[1] * d[1] + d[2] * d[2] > most) return false;
+  }
+  return true;
+}
+
+void ComputeMotif::build_list()
+{
+  // build_one does nothing for a list that is newer than the last reneighboring
+  listed = neighbor->lastcall;
+  neighbor->lastcall = MAXBIGINT;
+  neighbor->build_one(list);
+  neighbor->lastcall = listed;
+  places.clear();
+  for (int i = 0; i < atom->nlocal + atom->nghost; ++i)
+    places.insert(places.end(), atom->x[i], atom->x[i] + 3);
+}
 
 void ComputeMotif::number_atoms()
 {
@@ -203,10 +252,32 @@ void ComputeMotif::find_bonds()
   graph.finish();
 }
 
-// Commands between runs (write_restart, reset_timestep) move atoms about and leave the lists.
-void ComputeMotif::require_lists()
+// Of what neighbors and ghosts depend on.
+std::size_t ComputeMotif::fingerprint() const
 {
-  if (update->whichflag == 0 && (!listed || neighbor->lastcall < 0))
+  std::size_t sum = 0;
+  const auto mix = [&sum](auto value) { sum = 31 * sum + std::hash<decltype(value)>{}(value); };
+  mix(atom->nghost);
+  for (const double edge : {domain->h[0], domain->h[1], domain->h[2], domain->h[3], domain->h[4],
+                            domain->h[5], domain->boxlo[0], domain->boxlo[1], domain->boxlo[2]})
+    mix(edge);
+  for (int i = 0; i < atom->nlocal; ++i) {
+    mix(atom->tag[i]);
+    mix(atom->type[i]);
+    mix(atom->mask[i] & groupbit);
+    for (int k = 0; k < 3; ++k) mix(atom->x[i][k]);
+  }
+  return sum;
+}
+
+// Commands between runs move atoms about, make and delete them, and leave lists and ghosts.
+void ComputeMotif::require_run() const
+{
+  if (update->whichflag != 0) return;
+  const int changed = !ended || neighbor->lastcall < 0 || fingerprint() != last_atoms;
+  int any;
+  MPI_Allreduce(&changed, &any, 1, MPI_INT, MPI_MAX, world);
+  if (any)
     error->all(FLERR,
                "compute {} motif: read after a command that leaves neighbors out of date; use run "
                "0 before",
@@ -220,10 +291,9 @@ bool ComputeMotif::current() const
 
 void ComputeMotif::evaluate()
 {
-  require_lists();
   // a fix that deforms the box at the end of a step leaves the ghosts where they were
   if (domain->box_change) comm->forward_comm();
-  neighbor->build_one(list);
+  if (!list_holds()) build_list();
   number_atoms();
   find_bonds();
   try {
@@ -239,6 +309,7 @@ void ComputeMotif::evaluate()
 
 void ComputeMotif::update_peratom()
 {
+  require_run();
   if ((invoked_flag & INVOKED_PERATOM) && current()) return;
   compute_peratom();
   invoked_flag |= INVOKED_PERATOM;
@@ -246,6 +317,7 @@ void ComputeMotif::update_peratom()
 
 void ComputeMotif::compute_vector()
 {
+  require_run();
   invoked_vector = update->ntimestep;
   if (!current()) evaluate();
   std::vector<double> mine(size_vector, 0.0);
@@ -256,6 +328,7 @@ void ComputeMotif::compute_vector()
 
 void ComputeMotif::compute_peratom()
 {
+  require_run();
   invoked_peratom = update->ntimestep;
   if (!current()) evaluate();
   if (atom->nmax > nmax) {
@@ -340,6 +413,7 @@ double ComputeMotif::memory_usage()
 {
   return graph.memory() + analysis.memory() +
          static_cast<double>(nmax) * N_COLUMNS * sizeof(double) +
+         static_cast<double>(places.capacity() * sizeof(double)) +
          static_cast<double>((type_of.capacity() + twin.capacity()) * sizeof(int) +
                              id_of.capacity() * sizeof(std::int64_t));
 }

@@ -14,6 +14,7 @@
 #include "lbpsi/halo.h"
 #include "lbpsi/motif.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -29,6 +30,8 @@ class ComputeMotif : public Compute, protected lbpsi::Halo {
   // The compute that another style names, as its peratom values of this step are.
   static ComputeMotif *find(class LAMMPS *, const char *user, const char *id);
   void update_peratom();
+  // Stop where a command between runs has moved or renumbered atoms since the last run. Collective.
+  void require_run() const;
   // Stop where a group has no formers.
   void require_formers(const std::string &user, int group) const;
 
@@ -37,7 +40,6 @@ class ComputeMotif : public Compute, protected lbpsi::Halo {
   const std::vector<lbpsi::Motif> &motifs() const { return analysis.motifs(); }
 
   void init() override;
-  void setup() override;
   void init_list(int, class NeighList *) override;
   void compute_vector() override;
   void compute_peratom() override;
@@ -51,9 +53,12 @@ class ComputeMotif : public Compute, protected lbpsi::Halo {
   lbpsi::BondGraph graph;
   lbpsi::MotifAnalysis analysis;
   class NeighList *list;
+  bigint listed;                 // neighbor->lastcall when the list was built
+  std::vector<double> places;    // (total, 3), Å, when the list was built
   int nmax;
   bigint evaluated;                   // step of the motifs, -1: none since init
-  bool listed;                        // neighbor lists are of the atoms as they stand
+  bool ended;                         // a run has, since init
+  std::size_t last_atoms;             // fingerprint of the owned atoms at its end
   std::vector<int> type_of;           // (total), from 0; -1 outside the group
   std::vector<std::int64_t> id_of;    // (total)
   std::vector<int> twin;              // (total)
@@ -66,10 +71,13 @@ class ComputeMotif : public Compute, protected lbpsi::Halo {
 
   void parse(int, char **);
   void require_reach();
-  void require_lists();
+  void require_all_pairs();
   bool pair_lists_suffice() const;
   bool current() const;
+  std::size_t fingerprint() const;
   virtual void evaluate();
+  bool list_holds() const;
+  void build_list();
   void number_atoms();
   void find_bonds();
 

@@ -198,7 +198,9 @@ void ComputeMSDMotif::setup()
 {
   if (classified) return;
   auto *reference = FixReferenceAtom::find(lmp, id);
-  const auto &motifs = evaluated_motif().motifs();
+  auto *source = motif();
+  source->update_peratom();
+  const auto &motifs = source->motifs();
   for (int i = 0; i < atom->nlocal; ++i)
     if (member(i) && !reference->rows[i].empty())
       meet_class(reference->rows[i], class_of(motifs[i]));
@@ -206,13 +208,12 @@ void ComputeMSDMotif::setup()
   keep(reference->global);
 }
 
-const ComputeMotif &ComputeMSDMotif::evaluated_motif() const
+ComputeMotif *ComputeMSDMotif::motif() const
 {
   auto *motif = ComputeMotif::find(lmp, who.c_str(), motif_id.c_str());
   if (!motif->is_initialized())
     error->all(FLERR, "{}: compute {} is newer than the last run; use run 0 first", who, motif_id);
-  motif->update_peratom();
-  return *motif;
+  return motif;
 }
 
 bool ComputeMSDMotif::member(int i) const { return atom->mask[i] & groupbit; }
@@ -262,7 +263,9 @@ Vector ComputeMSDMotif::centre() const
 void ComputeMSDMotif::evaluate()
 {
   auto *reference = FixReferenceAtom::find(lmp, id);
-  const auto &motifs = evaluated_motif().motifs();
+  auto *source = motif();
+  source->update_peratom();
+  const auto &motifs = source->motifs();
   bool renewed = false;
   try {
     renewed = history.evaluate(update->ntimestep, cell(), renew);
@@ -291,6 +294,7 @@ void ComputeMSDMotif::evaluate()
 
 void ComputeMSDMotif::compute_peratom()
 {
+  motif()->require_run();
   const bool current = (invoked_flag & INVOKED_ARRAY) && invoked_array == update->ntimestep;
   invoked_peratom = update->ntimestep;
   if (!current) evaluate();
@@ -298,6 +302,7 @@ void ComputeMSDMotif::compute_peratom()
 
 void ComputeMSDMotif::compute_array()
 {
+  motif()->require_run();
   const bool current = (invoked_flag & INVOKED_PERATOM) && invoked_peratom == update->ntimestep;
   invoked_array = update->ntimestep;
   if (!current) evaluate();

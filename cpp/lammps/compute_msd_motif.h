@@ -49,7 +49,7 @@ class ComputeMSDMotif : public Compute {
   lbpsi::Matrix cell() const;
   void find_coordinates();
   lbpsi::Vector centre() const;
-  const class ComputeMotif &evaluated_motif() const;
+  class ComputeMotif *motif() const;
   void evaluate();
 };
 

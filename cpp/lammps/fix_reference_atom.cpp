@@ -1,5 +1,7 @@
 #include "fix_reference_atom.h"
 
+#include "delete_own_fix.h"
+
 #include "atom.h"
 #include "comm.h"
 #include "error.h"
@@ -34,9 +36,7 @@ FixReferenceAtom *FixReferenceAtom::find(LAMMPS *lmp, const char *compute)
 
 void FixReferenceAtom::destroy(LAMMPS *lmp, const char *compute)
 {
-  // the fixes are gone first when LAMMPS ends
-  if (lmp->modify->nfix && lmp->modify->get_fix_by_id(name(compute)))
-    lmp->modify->delete_fix(name(compute));
+  delete_own_fix(lmp, name(compute));
 }
 
 FixReferenceAtom::FixReferenceAtom(LAMMPS *lmp, int narg, char **arg) : Fix(lmp, narg, arg)

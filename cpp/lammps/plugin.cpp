@@ -5,6 +5,7 @@
 #include "compute_motif.h"
 #include "compute_msd_motif.h"
 #include "fix_reference_atom.h"
+#include "fix_run_end.h"
 #include "pair_mliap_py.h"
 #include "plugin_abi.h"
 
@@ -39,6 +40,7 @@ constexpr Style STYLES[] = {
     {"compute", "kabsch", "rotations of units since a reference", nullptr, create<ComputeKabsch>},
     {"fix", "reference/atom", "state that a compute keeps for its atoms", nullptr,
      create<FixReferenceAtom>},
+    {"fix", "run/end", "tells a compute when a run has ended", nullptr, create<FixRunEnd>},
 };
 
 bool release_matches(void *lmp)

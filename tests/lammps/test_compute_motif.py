@@ -23,12 +23,12 @@ compute part some motif elements {ELEMENTS} bond P S 2.3 bond B S 2.9 chain 2
 compute blind anions motif elements NULL B P S NULL
 """
 STEPS = 36
-# Ranks, steps between evaluations (ranks without a core each wait for one another), and what else
-# differs: numbering, ghosts, lists of our own cutoff or the pair style's, layout of the ranks.
+# Ranks, and what else differs: numbering, ghosts, lists of our own cutoff or the pair style's,
+# layout of the ranks.
 WAYS = (
-    (1, 1, {"map": "array"}),
-    (2, 3, {"newton": "off", "map": "hash", "pair": "pair_style zero 8.0"}),
-    (4, 12, {"map": "yes", "comm": "tiled"}),
+    (1, {"map": "array"}),
+    (2, {"newton": "off", "map": "hash", "pair": "pair_style zero 8.0"}),
+    (4, {"map": "yes", "comm": "tiled"}),
 )
 
 
@@ -50,25 +50,29 @@ def test_every_step_of_a_hot_run(tmp_path: Path, lmp: Lmp, tilted: bool) -> None
     data = glass.make_glass(tilted=tilted).write(tmp_path / "data")
     seen: dict[int, dict[int, Frame]] = {}
     columns: dict[int, np.ndarray] = {}
-    for ranks, every, way in WAYS:
-        body = COMPUTES + dump("c_m[*] c_part[*] c_blind[*]", "d", every)
-        body += f"fix v all ave/time {every} 1 {every} c_m mode vector file v.txt\n"
+    for ranks, way in WAYS:
+        body = COMPUTES + dump("c_m[*] c_part[*] c_blind[*] proc", "d")
+        body += "fix v all ave/time 1 1 1 c_m mode vector file v.txt\n"
         body += "fix nve all nve\n"
         if way.get("comm") and not tilted:
             body += "balance 1.0 rcb\n"
         out = succeed(lmp(deck(data, body + f"run {STEPS}", **way), ranks=ranks))
         assert "Dangerous builds = 0" in out
         seen[ranks] = {frame.step: frame for frame in frames(tmp_path / "d.dump")}
-        assert list(seen[ranks]) == list(range(0, STEPS + 1, every))
+        assert list(seen[ranks]) == list(range(STEPS + 1))
         counts = glass.table(tmp_path / "v.txt", _kernels.N_FORMER_CLASSES)
         for step, frame in seen[ranks].items():
             alone = seen[1][step]
             np.testing.assert_allclose(frame.positions, alone.positions, rtol=0, atol=1e-9)
             if ranks == 1:
                 columns[step] = expected(frame)
-            np.testing.assert_array_equal(frame.values, columns[step], err_msg=f"{ranks} {step}")
+            values = frame.values[:, :-1]
+            np.testing.assert_array_equal(values, columns[step], err_msg=f"{ranks} {step}")
             found = glass.class_counts(glass.motifs(alone))
             np.testing.assert_array_equal(counts[step][:, 0], found)
+        owners = [seen[ranks][step].values[:, -1] for step in (0, STEPS)]
+        assert len(set(owners[0])) == ranks
+        assert ranks == 1 or np.count_nonzero(owners[0] != owners[1]) > 5
     first, last = seen[1][0].values, seen[1][STEPS].values
     assert np.count_nonzero(first[:, 0] != last[:, 0]) > 20
     assert len(np.unique(last[:, 4])) >= 5
@@ -106,6 +110,34 @@ def test_pairs_that_come_close_between_reneighborings(tmp_path: Path, lmp: Lmp, 
     for frame in frames(tmp_path / "d.dump"):
         found = glass.motifs(frame, bonds=[("P", "S", 4.9)])
         np.testing.assert_array_equal(frame.values, glass.motif_columns(found), str(frame.step))
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_atoms_that_turn_between_reneighborings(tmp_path: Path, lmp: Lmp, ranks: int) -> None:
+    """Apart when the list is built, bonded later, and never half the skin from where they began."""
+    places = np.array([[12.0, 10, 10], [18.0, 10, 10], [24.0, 20, 20]])
+    atoms = glass.Glass(30 * np.eye(3), np.array([glass.P, S, LI]), places, np.zeros((3, 3)))
+    body = f"""
+        group p id 1
+        group s id 2
+        compute m all motif elements {ELEMENTS} bond P S 4.9
+        compute bonds all reduce sum c_m[2]
+        fix nve all nve
+        velocity p set -30.0 0.0 0.0
+        velocity s set 30.0 0.0 0.0
+        run 3
+        print "BONDS $(c_bonds)"
+        velocity p set 30.0 0.0 0.0
+        velocity s set -30.0 0.0 0.0
+        run 6 pre no
+        print "BONDS $(c_bonds)"
+    """
+    data = atoms.write(tmp_path / "data")
+    text = deck(data, body, pair="pair_style zero 5.0", processors="processors * 1 1")
+    out = succeed(lmp(text, ranks=ranks))
+    assert re.findall(r"Neighbor list builds = (\d+)", out) == ["0", "0"]
+    assert re.findall(r"BONDS (\d+)", out) == ["0", "2"]
 
 
 @pytest.mark.mpi
@@ -206,6 +238,8 @@ BAD = {
     f"compute m all motif elements {ELEMENTS} bond P S 9.5\nrun 0": "comm_modify cutoff 11.5",
     f'compute m all motif elements {ELEMENTS}\nprint "$(c_m[1])"': "before initialization",
     f'{MOTIF}run 1\nwrite_restart r\nprint "$(c_m[1])"': "neighbors out of date; use run 0 before",
+    f"neigh_modify exclude type 3 4\n{MOTIF}run 0": "exclude hides bonds; use neigh_modify exclude",
+    f"neighbor 2 multi\ncomm_modify mode multi\n{MOTIF}run 0": "mode multi; use mode single",
 }
 
 
@@ -238,14 +272,25 @@ def test_what_the_error_of_a_long_bond_says_works(tmp_path: Path, lmp: Lmp) -> N
 
 def test_reading_from_python_out_of_turn(tmp_path: Path) -> None:
     data = glass.make_glass((3, 2, 2)).write(tmp_path / "data")
+    out_of_date = "neighbors out of date; use run 0 before"
     reads = {
         f"{MOTIF}run 3": "",
-        f"{MOTIF}run 3\nwrite_restart r": "neighbors out of date; use run 0 before",
+        f"{MOTIF}run 3\ngroup more type 1\nvelocity all scale 300": "",
+        f"{MOTIF}run 3\ndelete_atoms group heavy": out_of_date,
+        f"{MOTIF}run 3\ndelete_atoms group heavy\nrun 0": "",
+        f"{MOTIF}run 3\ncreate_atoms 3 random 200 4 NULL": out_of_date,
+        f"{MOTIF}run 3\ndisplace_atoms all random 1 1 1 5": out_of_date,
+        f"{MOTIF}run 3\nset group heavy type 4": out_of_date,
+        f"{MOTIF}run 3\nchange_box all x scale 1.3": out_of_date,
+        f"{MOTIF}minimize 0 1e-3 3 10": "",
+        f"{MOTIF}run 3\nwrite_restart r": out_of_date,
         f"{MOTIF}run 3\nwrite_restart r\nrun 0": "",
-        f"{MOTIF}run 3\nreset_timestep 0": "neighbors out of date; use run 0 before",
+        f"{MOTIF}run 3\nreset_timestep 0": out_of_date,
         f"{MOTIF}run 3\nreset_timestep 0\nrun 0": "",
     }
-    found = glass.errors([deck(data, body) for body in reads], tmp_path, extract="m")
+    found = glass.errors(
+        [deck(data, f"group heavy id 1:40\n{body}") for body in reads], tmp_path, extract="m"
+    )
     for error, wanted in zip(found, reads.values(), strict=True):
         assert wanted in error
         assert bool(wanted) == bool(error), error

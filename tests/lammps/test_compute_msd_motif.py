@@ -239,14 +239,14 @@ VARIANTS = {
 }
 
 
-def recorded(tag=""):
-    """All variants and LAMMPS' own compute, every 5 steps; n and d are read twice at each."""
+def recorded(tag="", every=5):
+    """All variants and LAMMPS' own compute; n and d are read twice at each step."""
     lines = [
         f"compute {name} lithium msd/motif m {words}\n" for name, (words, _) in VARIANTS.items()
     ]
-    lines += [table(f"{tag}{name}", 5, name) for name in VARIANTS]
-    lines += ["compute r lithium msd com yes\n", table(f"{tag}r", 5, "r").replace("[*]", "")]
-    return "".join(lines) + frames_of(5, "n", f"{tag}d.dump") + OUTPUT
+    lines += [table(f"{tag}{name}", every, name) for name in VARIANTS]
+    lines += ["compute r lithium msd com yes\n", table(f"{tag}r", every, "r").replace("[*]", "")]
+    return "".join(lines) + frames_of(every, "n", f"{tag}d.dump") + OUTPUT
 
 
 def thermo(output):
@@ -284,20 +284,24 @@ def new_oracles():
 
 
 @pytest.mark.parametrize(
-    ("ranks", "tilted", "motion", "runs"),
+    ("ranks", "tilted", "motion", "runs", "every"),
     [
-        (1, False, BAROSTAT.format("aniso"), (0, 0, 100, 200)),
-        (2, True, BAROSTAT.format("tri"), (200,)),
-        (4, True, SHEAR, (40,)),
+        (1, False, BAROSTAT.format("aniso"), (0, 0, 100, 200), 1),
+        (1, True, SHEAR, (60,), 1),
+        (2, False, BAROSTAT.format("aniso"), (20,), 1),
+        (2, True, BAROSTAT.format("tri"), (20,), 1),
+        (4, False, BAROSTAT.format("aniso"), (16,), 1),
+        (4, True, BAROSTAT.format("tri"), (16,), 1),
+        (4, True, SHEAR, (40,), 5),
     ],
-    ids=["1-aniso", "2-tri", "4-flips"],
+    ids=["1-aniso", "1-flips", "2-aniso", "2-tri", "4-aniso", "4-tri", "4-flips"],
 )
-def test_every_step_against_lammps_and_oracle(tmp_path, lmp, liquids, ranks, tilted, motion, runs):
-    deck = start(liquids[tilted]) + recorded() + f"{motion}\n"
+def test_against_lammps_and_oracle(tmp_path, lmp, liquids, ranks, tilted, motion, runs, every):
+    deck = start(liquids[tilted]) + recorded(every=every) + f"{motion}\n"
     result = lmp(deck + "".join(f"run {n}\n" for n in runs), ranks=ranks)
     assert result.returncode == 0, result.stdout[-2000:]
     tables = check_against_lammps(tmp_path)
-    assert len(tables) == sum(runs) // 5 + 1
+    assert len(tables) == sum(runs) // every + 1
     check_against_oracle(tmp_path, new_oracles())
     last = tables[sum(runs)]
     assert last[:, 1].max() > 0.1
@@ -604,6 +608,10 @@ def test_masses_are_needed_for_a_centre_of_mass(lmp):
         ("run 0\nuncompute m\nprint $(c_d[8][2])\n", "m is no compute"),
         (f"run 0\nuncompute m\n{MOTIF}print $(c_d[8][2])\n", "newer than the last run"),
         ("run 0\nunfix d_reference\nrun 0\n", "its fix d_reference is gone"),
+        (
+            f"{frames_of(1)}run 0\ncreate_atoms 1 random 20000 3 NULL\nprint $(c_d[8][2])\n",
+            "neighbors out of date; use run 0 before",
+        ),
     ],
 )
 def test_a_compute_that_cannot_go_on_says_so(lmp, liquids, lines, expected):
