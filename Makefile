@@ -28,7 +28,7 @@ lint: $(VENV)/.installed-dev
 	git ls-files 'cpp/*.h' 'cpp/*.cpp' | xargs $(BIN)/clang-format --dry-run --Werror
 
 bench: $(VENV)/.installed-dev
-	$(BIN)/python benchmarks/bench_mliap_py.py
+	for kernel in kabsch motifs computes mliap_py; do $(BIN)/python benchmarks/bench_$$kernel.py || exit; done
 
 clean:
 	rm -rf $(VENV) build

@@ -49,8 +49,8 @@ void store(const Quaternion &q, double *to)
 
 py::dict fit_all(const Array<double> &reference, const Array<double> &current)
 {
-  check_sets("reference", reference, LEAST_LIGANDS);
-  check_sets("current", current, LEAST_LIGANDS);
+  check_sets("reference", reference, LEAST_VECTORS);
+  check_sets("current", current, LEAST_VECTORS);
   const py::ssize_t n = reference.shape(0), k = reference.shape(1);
   check_shape("current", current, {n, k, 3});
   auto quaternion = empty<double>({n, 4});
@@ -80,7 +80,7 @@ py::dict fit_all(const Array<double> &reference, const Array<double> &current)
 py::array_t<double> reduce_all(const Array<double> &quaternion, const Array<double> &reference,
                                const Array<bool> &pyramid)
 {
-  check_sets("reference", reference, LEAST_LIGANDS);
+  check_sets("reference", reference, LEAST_VECTORS);
   const py::ssize_t n = reference.shape(0), k = reference.shape(1);
   check_shape("quaternion", quaternion, {n, 4});
   check_finite("quaternion", quaternion.data(), quaternion.size());

@@ -91,6 +91,7 @@ void ComputeKabsch::parse(int narg, char **arg)
     error->all(FLERR, "compute {} kabsch: nothing where the ID of a compute motif was expected",
                id);
   motif_id = arg[3];
+  motif();
   for (int iarg = 4; iarg < narg; iarg += 2) {
     if (std::string(arg[iarg]) != "hold")
       error->all(FLERR,

@@ -13,6 +13,7 @@ import io
 import json
 import logging
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ import numpy as np
 
 from lbpsi_driver import analyze_motifs
 from lbpsi_driver.analyze_motifs import RunMotifs
-from lbpsi_driver.config import AnalyzeOptions, UsageError
+from lbpsi_driver.config import AnalyzeOptions, CutoffOptions, UsageError
 from lbpsi_driver.history import HISTORY, TRAJECTORY, read_history
 from lbpsi_driver.manifest import new_run, write_atomic, writing
 from lbpsi_driver.observables import msd as msd_module
@@ -61,6 +62,8 @@ class _Source:
     path: Path
     temperature_K: float | None
     timestep_fs: float | None
+    cutoffs: dict[str, Any]
+    deck: Path | None  # folder of what the deck wrote with the same cutoffs
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,9 @@ def _find(options: AnalyzeOptions) -> tuple[list[_Source], list[str]]:
     run = options.run
     if run.is_file():
         if run.name != TRAJECTORY or not _TEMPERATURE_FOLDER.fullmatch(run.resolve().parent.name):
-            return [_Source(run.stem, run, options.temperature, options.timestep)], []
+            deck = run.parent if run.name == TRAJECTORY else None
+            about = (options.temperature, options.timestep, options.cutoffs, deck)
+            return [_Source(run.stem, run, *about)], []
         run = run.parent
     if not run.is_dir():
         raise UsageError(f"--run {run}: no such file or folder; run sweep first")
@@ -154,13 +159,26 @@ def _find(options: AnalyzeOptions) -> tuple[list[_Source], list[str]]:
     for temperature, folder in sorted(folders.items()):
         path = folder / TRAJECTORY
         if path.is_file():
-            timestep = options.timestep or _sweep_options(folder.parent).get("timestep")
-            sources.append(_Source(folder.resolve().name, path, temperature, timestep))
+            of_run = _sweep_options(folder.parent)
+            timestep = options.timestep or of_run.get("timestep")
+            cutoffs = _cutoffs(options, of_run)
+            deck = folder if cutoffs == _cutoffs(AnalyzeOptions(), of_run) else None
+            about = (temperature, timestep, cutoffs, deck)
+            sources.append(_Source(folder.resolve().name, path, *about))
         elif folder != run:
             warnings.append(f"{folder.name}: no {TRAJECTORY} yet, left out")
     for warning in warnings:
         _LOG.warning(warning)
     return sources, warnings
+
+
+def _cutoffs(options: AnalyzeOptions, of_run: Mapping[str, Any]) -> dict[str, Any]:
+    """Cutoffs of motifs: those given here, else those that the run was made with."""
+    chosen = {
+        name: getattr(options, name) if name in options.model_fields_set else of_run.get(name)
+        for name in CutoffOptions.model_fields
+    }
+    return CutoffOptions(**{name: value for name, value in chosen.items() if value}).cutoffs
 
 
 def _sweep_options(folder: Path) -> dict[str, Any]:
@@ -202,7 +220,14 @@ def _analyze_run(source: _Source, options: AnalyzeOptions, charge: float) -> _Ru
     motifs = None
     if options.motifs:
         motifs = analyze_motifs.analyze_run(
-            source.label, source.path, trajectory, mobile, ions, tracer, source.timestep_fs
+            source.label,
+            source.deck,
+            trajectory,
+            mobile,
+            ions,
+            tracer,
+            source.timestep_fs,
+            source.cutoffs,
         )
     record = TemperatureRecord(
         label=source.label,

@@ -6,15 +6,17 @@ trajectory, else from the frames. MSD and D by class are from the frames: they n
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lbpsi_driver import motif_history
-from lbpsi_driver.history import MOTIFS, ROTATIONS, TRAJECTORY, History
+from lbpsi_driver.history import MOTIFS, ROTATIONS, History
 from lbpsi_driver.motif_history import Blocks, MotifHistory
-from lbpsi_driver.observables.diffusion import TracerDiffusion
+from lbpsi_driver.observables.diffusion import TracerDiffusion, without_D
 from lbpsi_driver.observables.estimate import Estimate, mean_of_series
 from lbpsi_driver.observables.motif_transport import (
     N_FORMER_CLASSES,
@@ -68,12 +70,13 @@ class RunMotifs:
 
 def analyze_run(
     label: str,
-    path: Path,
+    deck: Path | None,
     trajectory: Trajectory,
     mobile: Integers,
     ions: Floats,
     tracer: TracerDiffusion,
     timestep_fs: float | None,
+    cutoffs: Mapping[str, Any],
 ) -> RunMotifs:
     """Motifs of one run.
 
@@ -81,8 +84,8 @@ def analyze_run(
     ----------
     label : str
         Name of the run, for its files.
-    path : Path
-        The trajectory's file; what the deck wrote is looked for beside it.
+    deck : Path or None
+        Folder of what the deck wrote, if it is there; None: all is taken from the frames.
     trajectory : Trajectory
         Its frames.
     mobile : ndarray of int, shape (N,)
@@ -93,6 +96,8 @@ def analyze_run(
         D of all of them: where that isn't diffusive, none of a class is.
     timestep_fs : float or None
         Time of an MD step, fs.
+    cutoffs : mapping
+        `bonds` and `chain` of :func:`lbpsi_driver.observables.motifs.find_motifs`.
 
     Returns
     -------
@@ -108,16 +113,16 @@ def analyze_run(
     if why is not None:
         return RunMotifs(MotifRecord(reason=why))
     spacing, index = trajectory.grid()
-    series = motif_series(trajectory, mobile)
-    populations = _populations(path, trajectory, series)
-    table, source = _rotations(path, trajectory, timestep_fs)
+    series = motif_series(trajectory, mobile, **cutoffs)
+    populations = _populations(deck, trajectory, series)
+    table, source = _rotations(deck, trajectory, timestep_fs, cutoffs)
     found = class_displacements(ions, series.ions, spacing, index)
     classes = {
         name: _class_record(code, populations, series, found, tracer)
         for code, name in enumerate(CLASS_NAMES, start=1)
         if _is_present(code, populations, series)
     }
-    oriented = orientation_table(trajectory)
+    oriented = orientation_table(trajectory, **cutoffs)
     for name, row in zip(CLASS_NAMES, oriented, strict=False):
         if name in classes:
             rows = table[:, classes[name].code - 1]
@@ -160,7 +165,7 @@ def quench(folder: Path, history: History) -> tuple[QuenchMotifRecord, Populatio
     means = {}
     if len(last.step) > 0:
         means = {
-            name: mean_of_series(last.fractions[:, place])
+            name: _mean_share(last.fractions[:, place])
             for place, name in enumerate(CLASS_NAMES[:N_FORMER_CLASSES])
             if last.counts[:, place].any()
         }
@@ -171,10 +176,10 @@ def _of_history(rows: MotifHistory) -> Populations:
     return Populations(rows.time_ps, rows.temperature_K, rows.fractions, MOTIFS)
 
 
-def _populations(path: Path, trajectory: Trajectory, series: MotifSeries) -> Populations:
+def _populations(deck: Path | None, trajectory: Trajectory, series: MotifSeries) -> Populations:
     """Take the populations from ``motifs.dat`` of the same span of time, else from the frames."""
     times = trajectory.times_ps
-    rows = motif_history.read_motifs(path.parent) if path.name == TRAJECTORY else None
+    rows = None if deck is None else motif_history.read_motifs(deck)
     if rows is not None:
         rows = rows.between(float(times[0]), float(times[-1]))
         if len(rows.step) >= _FEWEST_ROWS:
@@ -183,15 +188,17 @@ def _populations(path: Path, trajectory: Trajectory, series: MotifSeries) -> Pop
     return Populations(times, np.full(len(times), np.nan), fractions, _FRAMES)
 
 
-def _rotations(path: Path, trajectory: Trajectory, timestep_fs: float | None) -> tuple[Floats, str]:
+def _rotations(
+    deck: Path | None, trajectory: Trajectory, timestep_fs: float | None, cutoffs: Mapping[str, Any]
+) -> tuple[Floats, str]:
     """Rotations of units by class, shape (R, 11, 6), and where they are from."""
-    blocks = motif_history.read_rotations(path.parent) if path.name == TRAJECTORY else None
+    blocks = None if deck is None else motif_history.read_rotations(deck)
     if blocks is not None and timestep_fs is not None:
         steps = np.rint(trajectory.times_ps * (1000.0 / timestep_fs)).astype(np.int64)
         blocks = _turned(blocks.between(int(steps[0]), int(steps[-1])))
         if len(blocks.step) >= _FEWEST_ROWS:
             return blocks.values, ROTATIONS
-    return rotation_table(trajectory)[1:], _FRAMES
+    return rotation_table(trajectory, **cutoffs)[1:], _FRAMES
 
 
 def _turned(blocks: Blocks) -> Blocks:
@@ -215,7 +222,7 @@ def _class_record(
     frames = len(series.ions)
     of_formers = None
     if code <= N_FORMER_CLASSES:
-        of_formers = mean_of_series(populations.fractions[:, code - 1])
+        of_formers = _mean_share(populations.fractions[:, code - 1])
     diffusion = {}
     for key, survivors in (("D_cm2_per_s", False), ("D_survivors_cm2_per_s", True)):
         of_class = class_diffusion(found.statistics(code, survivors=survivors), frames)
@@ -223,14 +230,23 @@ def _class_record(
     return ClassRecord(
         code=code,
         fraction_of_formers=of_formers,
-        fraction_of_mobile=mean_of_series((series.ions == code).mean(axis=1)),
+        fraction_of_mobile=_mean_share((series.ions == code).mean(axis=1)),
         survival_time_ps=survival_time_ps(found, code),
         **diffusion,
     )
 
 
+def _mean_share(values: Floats) -> Estimate:
+    """Mean in time of a share; one that never changes tells nothing of how far it might."""
+    if len(values) > 1 and float(np.ptp(values)) == 0.0:
+        return Estimate(mean=float(values[0]), reason="never changes in the run: no interval")
+    return mean_of_series(values)
+
+
 def _judged(of_class: TracerDiffusion, tracer: TracerDiffusion) -> TracerDiffusion:
     """Flag a class in a run that isn't diffusive: few ions can't show it by themselves."""
+    if tracer.D_cm2_per_s is None and of_class.D_cm2_per_s is not None:
+        return without_D(f"of all ions: {tracer.reason}")
     if not of_class.diffusive or tracer.diffusive:
         return of_class
     return replace(of_class, diffusive=False, reason=f"of all ions: {tracer.reason}")
@@ -254,6 +270,6 @@ def _rotation_record(rows: Floats, averaged: float, libration: float) -> Rotatio
         largest_deg=float(largest[whole].max()) if whole.any() else None,
         averaged_deg=None if np.isnan(averaged) else averaged,
         libration_deg=None if np.isnan(libration) else libration,
-        broken_fraction=mean_of_series((broken / np.maximum(units, 1.0))[units > 0]),
+        broken_fraction=_mean_share((broken / np.maximum(units, 1.0))[units > 0]),
         exchanges=int(exchanges[-1]),
     )

@@ -19,6 +19,9 @@ DEFAULT_COMPOSITION = "30Li2S-25B2S3-45LiI-5P2S5"
 DEFAULT_HOLD = 10
 """Frames in a row that a new set of S must hold before a unit is referred to it."""
 
+LONGEST_BOND_A = 5.0
+"""Longest cutoff of a bond, Å: more is a slip, and bonds all atoms to all."""
+
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Barostat = Literal["iso", "aniso", "tri"]
@@ -61,6 +64,31 @@ class BuildOptions(Options):
     force: bool = Field(False, description="accept a changed configuration in an old folder")
 
 
+class CutoffOptions(Options):
+    """Options shared by each verb that finds motifs."""
+
+    bond: tuple[str, ...] = Field(
+        (), description="bond cutoff of a pair in place of the table's, as in B-S=2.5, Å"
+    )
+    chain: int | None = Field(None, ge=1, description="fewest B of a network; default: the table's")
+
+    @field_validator("bond")
+    @classmethod
+    def _bonds_are_pairs(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for text in given:
+            try:
+                parse_bond(text)
+            except ValueError as err:
+                raise ValueError(f"{text}: {err}" if len(given) > 1 else str(err)) from err
+        return given
+
+    @property
+    def cutoffs(self) -> dict[str, Any]:
+        """Arguments `bonds` and `chain` of the observables; of a pair the last cutoff counts."""
+        bonds = {"-".join(sorted(pair)): r for *pair, r in map(parse_bond, self.bond)}
+        return {"bonds": bonds, "chain": self.chain}
+
+
 class PotentialOptions(Options):
     """Options shared by each verb that runs forces."""
 
@@ -78,7 +106,7 @@ class PotentialOptions(Options):
     )
 
 
-class DynamicsOptions(PotentialOptions):
+class DynamicsOptions(PotentialOptions, CutoffOptions):
     """Options shared by each verb that runs molecular dynamics."""
 
     timestep: Positive = Field(1.0, description="time step, fs")
@@ -141,7 +169,7 @@ class SweepOptions(DynamicsOptions):
         return temperatures
 
 
-class AnalyzeOptions(Options):
+class AnalyzeOptions(CutoffOptions):
     """Options of ``analyze``: trajectories -> observables with error bars."""
 
     run: Path = Field(
@@ -187,7 +215,7 @@ class QuickstartOptions(Options):
     force: bool = Field(False, description="accept a changed configuration in an old folder")
 
 
-class MotifsOptions(Options):
+class MotifsOptions(CutoffOptions):
     """Options of ``motifs``: structures -> counts of motifs."""
 
     file: Path = Field(
@@ -196,10 +224,6 @@ class MotifsOptions(Options):
     )
     frame: int = Field(-1, description="frame, from 0, or from the end where negative")
     all: bool = Field(False, description="all frames, as a list")
-    bond: tuple[str, ...] = Field(
-        (), description="bond cutoff of a pair in place of the table's, as in B-S=2.5, Å"
-    )
-    chain: int | None = Field(None, ge=1, description="fewest B of a network; default: the table's")
     cation: str = Field("Li", description="the ion whose environments are counted")
     elements: tuple[str, ...] = Field(
         (), description="elements of types 1, 2, … where a dump does not name them"
@@ -211,7 +235,7 @@ class MotifsOptions(Options):
     )
 
 
-class RotationsOptions(Options):
+class RotationsOptions(CutoffOptions):
     """Options of ``rotations``: a trajectory -> rotations of units since a reference frame."""
 
     trajectory: Path = Field(
@@ -226,10 +250,6 @@ class RotationsOptions(Options):
     window: int | None = Field(
         None, ge=2, description="frames of a window: adds averaged orientations and librations"
     )
-    bond: tuple[str, ...] = Field(
-        (), description="bond cutoff of a pair in place of the table's, as in B-S=2.5, Å"
-    )
-    chain: int | None = Field(None, ge=1, description="fewest B of a network; default: the table's")
     elements: tuple[str, ...] = Field(
         (), description="elements of types 1, 2, … where a dump does not name them"
     )
@@ -240,6 +260,27 @@ class DoctorOptions(PotentialOptions):
 
     ranks: int = Field(2, ge=1, description="MPI ranks to try")
     folder: Path = Field(Path("."), description="folder that is to hold the runs")
+
+
+def parse_bond(text: str) -> tuple[str, str, float]:
+    """Two elements and their bond cutoff in Å, from ``B-S=2.5``.
+
+    Raises
+    ------
+    ValueError
+        One line that shows the syntax.
+    """
+    pair, _, length = text.partition("=")
+    first, _, second = pair.partition("-")
+    try:
+        cutoff = float(length)
+    except ValueError:
+        cutoff = 0.0
+    if not (first.isalpha() and second.isalpha() and 0.0 < cutoff <= LONGEST_BOND_A):
+        raise ValueError(
+            f"expected a pair and its cutoff in Å, up to {LONGEST_BOND_A:g}, as in B-S=2.5"
+        )
+    return first, second, cutoff
 
 
 def is_positional(field: FieldInfo) -> bool:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lbpsi_driver.config import DynamicsOptions, UsageError
+from lbpsi_driver.config import DynamicsOptions, UsageError, parse_bond
 from lbpsi_driver.history import MOTIFS, MSD_MOTIF, ROTATIONS
 from lbpsi_driver.observables.motif_transport import N_FORMER_CLASSES
 from lbpsi_driver.observables.motifs import CLASS_NAMES, MotifFinder
@@ -119,7 +119,10 @@ def variables(options: DynamicsOptions, elements: Sequence[str]) -> dict[str, st
     if options.motifs and why is not None:
         logger.info("motifs are left out: %s", why)
     wanted = options.motifs and why is None
-    return {"motifs": "yes" if wanted else "no", "motif_every": f"{options.motif_every:.12g}"}
+    asked = {"motifs": "yes" if wanted else "no", "motif_every": f"{options.motif_every:.12g}"}
+    words = [f"bond {a} {b} {r:.12g}" for a, b, r in map(parse_bond, options.bond)]
+    words += [] if options.chain is None else [f"chain {options.chain}"]
+    return asked | ({"motif_keywords": " ".join(words)} if words else {})
 
 
 def read_motifs(folder: Path) -> MotifHistory | None:

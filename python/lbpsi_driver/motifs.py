@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lbpsi_driver import _kernels
 from lbpsi_driver.config import MotifsOptions, UsageError
 from lbpsi_driver.observables.lammps_dump import progress
 from lbpsi_driver.observables.motif_summary import MotifSummary, summarise
@@ -25,8 +26,6 @@ if TYPE_CHECKING:
 
 ANY_TIMESTEP_FS = 1.0
 """Given to readers of trajectories where times don't matter."""
-LONGEST_BOND_A = 5.0
-"""Longest cutoff of a bond, Å: more is a slip, and bonds all atoms to all."""
 
 
 @dataclass(frozen=True)
@@ -90,14 +89,14 @@ def motifs(options: MotifsOptions, *, dry_run: bool = False) -> MotifsResult | N
         One line: a file that can't be read or has no cell, an element that the table doesn't have,
         no former, a bad ``--bond``, no such frame.
     """
-    bonds = parse_bonds(options.bond)
     if options.all and "frame" in options.model_fields_set:
         raise UsageError(f"--frame {options.frame}: --all is given too; give one of the two")
     if dry_run:
         return None
     trajectory = _load(options)
     chosen = _chosen(options, trajectory.n_frames)
-    finder = MotifFinder(trajectory.elements, bonds=bonds, chain=options.chain)
+    finder = MotifFinder(trajectory.elements, **options.cutoffs)
+    _check_cation(options, finder.species.symbols)
     frames = []
     for t in progress(chosen, f"motifs of {options.file.name}"):
         found = finder.find(trajectory.fractional[t] @ trajectory.cells[t], trajectory.cells[t])
@@ -108,29 +107,12 @@ def motifs(options: MotifsOptions, *, dry_run: bool = False) -> MotifsResult | N
     return MotifsResult(options.file, frames, single=not options.all)
 
 
-def parse_bonds(given: Sequence[str]) -> dict[str, float]:
-    """Bond cutoffs from ``--bond``, as ``B-S=2.5``; of a pair the last counts.
-
-    Raises
-    ------
-    UsageError
-        One line that shows the syntax.
-    """
-    bonds = {}
-    for text in given:
-        pair, _, length = text.partition("=")
-        first, _, second = pair.partition("-")
-        try:
-            cutoff = float(length)
-        except ValueError:
-            cutoff = 0.0
-        if not (first.isalpha() and second.isalpha() and 0.0 < cutoff <= LONGEST_BOND_A):
-            raise UsageError(
-                f"--bond {text}: expected a pair and its cutoff in Å, at most {LONGEST_BOND_A:g}, "
-                "as in B-S=2.5"
-            )
-        bonds["-".join(sorted((first, second)))] = cutoff
-    return bonds
+def _check_cation(options: MotifsOptions, symbols: Sequence[str]) -> None:
+    """Refuse an ion that was asked for and isn't there; the default need not be."""
+    cations = [symbol for symbol in symbols if _kernels.elements()[symbol][1] == "cation"]
+    if "cation" in options.model_fields_set and options.cation not in cations:
+        known = ", ".join(cations) or "none"
+        raise UsageError(f"--cation {options.cation}: expected a cation of {options.file}: {known}")
 
 
 def _load(options: MotifsOptions) -> Trajectory:
@@ -170,8 +152,9 @@ def _rows(summary: MotifSummary) -> dict[str, Mapping[str, float]]:
     )
     rows["class of formers"] = summary["class"]
     rows["class of cations"] = summary["li_environment"]
-    rows["B"] = {
-        "in_largest_anion": summary["network"]["largest_B"],
-        "fraction_in_networks": summary["network"]["fraction_B"],
-    }
+    if "B" in summary["qn"]:
+        rows["B"] = {
+            "in_largest_anion": summary["network"]["largest_B"],
+            "fraction_in_networks": summary["network"]["fraction_B"],
+        }
     return {title: numbers for title, numbers in rows.items() if numbers}

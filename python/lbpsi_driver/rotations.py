@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lbpsi_driver.config import RotationsOptions
-from lbpsi_driver.motifs import ANY_TIMESTEP_FS, parse_bonds
+from lbpsi_driver.motifs import ANY_TIMESTEP_FS
 from lbpsi_driver.observables.lammps_dump import progress
 from lbpsi_driver.observables.motifs import CLASS_NAMES
 from lbpsi_driver.observables.rotation import WHOLE, Rotations, records
@@ -56,7 +56,7 @@ class RotationsResult:
 
         last = self.frames[-1]
         title = f"rotations in {self.file.name}, degrees, frame {last.frame} against "
-        columns = ["units", "not whole", "exchanges", "mean", "most", "reduced"]
+        columns = ["units", "not whole", "exchanges", "mean", "largest", "reduced"]
         if last.windows is not None:
             columns += ["window", "libration"]
         table = Table(title=title + str(self.reference), box=SIMPLE_HEAD, padding=0)
@@ -91,7 +91,6 @@ def rotations(options: RotationsOptions, *, dry_run: bool = False) -> RotationsR
         One line: a file that can't be read, no former, a bad ``--bond``, no such frame, a window
         longer than the trajectory.
     """
-    bonds = parse_bonds(options.bond)
     if dry_run:
         return None
     trajectory = read(options.trajectory, ANY_TIMESTEP_FS, options.elements)
@@ -100,8 +99,7 @@ def rotations(options: RotationsOptions, *, dry_run: bool = False) -> RotationsR
         reference=options.reference,
         hold=options.hold,
         window=options.window,
-        bonds=bonds,
-        chain=options.chain,
+        **options.cutoffs,
     )
     reference = options.reference % trajectory.n_frames
     frames: list[Rotations] = []

@@ -97,7 +97,8 @@ def test_populations_from_the_frames(found):
     ps4, p2s7, halide = (record.classes[name] for name in ("PS4", "P2S7", "halide"))
     assert (ps4.code, p2s7.code, halide.code) == (8, 7, 12)
     assert ps4.fraction_of_formers.mean == pytest.approx(1 / 3)
-    assert ps4.fraction_of_formers.ci95 == pytest.approx((1 / 3, 1 / 3))
+    assert ps4.fraction_of_formers.ci95 is None
+    assert "never changes" in ps4.fraction_of_formers.reason
     assert p2s7.fraction_of_formers.mean == pytest.approx(2 / 3)
     assert halide.fraction_of_formers is None
     assert [row.fraction_of_mobile.mean for row in (ps4, p2s7, halide)] == pytest.approx(
@@ -199,6 +200,22 @@ def test_what_the_deck_wrote_comes_first(tmp_path):
     assert rotation.rms_deg == pytest.approx(40)
     assert rotation.broken_fraction.mean == pytest.approx(0.5)
     assert rotation.exchanges == 3
+
+
+def test_cutoffs_of_the_run_unless_others_are_given(tmp_path):
+    """P2S7 whose P-S are no bonds but for two; what the deck wrote had the cutoffs of its run."""
+    write_dump(tmp_path / "T500" / "trajectory.dump")
+    write_run_files(tmp_path / "T500", range(1000, 1000 + 100 * FRAMES, 100))
+    record = {"bond": ["P-S=1.9"], "timestep": 1.0}
+    (tmp_path / "manifest.json").write_text(json.dumps({"runs": {"sweep": {"options": record}}}))
+    of_run = analyze(chosen(tmp_path, output=tmp_path / "a")).temperatures[0].motifs
+    assert of_run.populations.source == "motifs.dat"
+    # no P has its S: ions are beside others
+    assert of_run.classes["other"].fraction_of_mobile.mean == pytest.approx(16 / 17)
+    other = chosen(tmp_path, output=tmp_path / "b", bond=("P-S=2.6",))
+    given = analyze(other).temperatures[0].motifs
+    assert given.populations.source == given.rotations_source == "trajectory"
+    assert given.classes["PS4"].fraction_of_mobile.mean == pytest.approx(8 / 17)
 
 
 def test_files_of_another_time_are_passed_over(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 from lj_runs import DATA, kill_when, run
 
 from lbpsi_driver import engine, history, motif_history
-from lbpsi_driver.config import QuenchOptions, UsageError
+from lbpsi_driver.config import QuenchOptions, SweepOptions, UsageError
 from lbpsi_driver.observables import motif_transport, msd
 from lbpsi_driver.observables.trajectory import read
 from lbpsi_driver.quench import quench
@@ -126,6 +126,12 @@ def test_decks_are_asked_for_motifs_where_there_are_any(elements, wanted, expect
     options = QuenchOptions(motifs=wanted, motif_every=0.25)
     variables = motif_history.variables(options, elements)
     assert variables == {"motifs": expected, "motif_every": "0.25"}
+
+
+def test_decks_get_the_cutoffs():
+    options = SweepOptions(bond=("B-S=2.5", "P-P=2.4"), chain=8)
+    variables = motif_history.variables(options, ["B", "P", "S"])
+    assert variables["motif_keywords"] == "bond B S 2.5 bond P P 2.4 chain 8"
 
 
 def test_why_elements_have_no_motifs():

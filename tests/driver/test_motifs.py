@@ -15,8 +15,7 @@ from ase import Atoms
 from pydantic import BaseModel, ConfigDict, Field
 
 from lbpsi_driver import cli
-from lbpsi_driver.config import UsageError
-from lbpsi_driver.motifs import parse_bonds
+from lbpsi_driver.config import MotifsOptions, UsageError, options
 from lbpsi_driver.observables.motif_summary import summaries, summarise
 from lbpsi_driver.observables.motifs import CLASS_NAMES, MotifFinder, find_motifs, iterate
 from lbpsi_driver.observables.trajectory import read
@@ -272,10 +271,9 @@ def test_bond_cutoffs_of_the_user(capsys, tmp_path):
 def test_options_from_a_run_file(capsys, tmp_path):
     path = write("g.extxyz", glass(2.7), tmp_path)
     run = tmp_path / "run.toml"
-    run.write_text(f'[motifs]\nfile = "{path}"\nbond = ["P-S=2.75"]\ncation = "K"\n')
+    run.write_text(f'[motifs]\nfile = "{path}"\nbond = ["P-S=2.75"]\nchain = 8\n')
     found = run_json(capsys, "motifs", "--config", run)
     assert found["units"] == {"PS4": 2}
-    assert found["li_environment"] == {}
     assert run_json(capsys, "motifs", path, "--config", run) == found
 
 
@@ -288,12 +286,13 @@ def test_dry_run_reads_nothing(capsys):
     "given", ["B-S", "B=2.5", "B-S=", "B-S=x", "B-S=-1", "-S=2", "B-S=nan", "B-S=300"]
 )
 def test_bad_bonds(given):
-    with pytest.raises(UsageError, match="expected a pair and its cutoff in Å, at most 5, as"):
-        parse_bonds([given])
+    with pytest.raises(UsageError, match=r"--bond .*: expected a pair and its cutoff"):
+        options(MotifsOptions, {"file": "x", "bond": [given]})
 
 
 def test_last_bond_of_a_pair_counts():
-    assert parse_bonds(["B-S=2.5", "S-B=2.6", "P-S=2"]) == {"B-S": 2.6, "P-S": 2.0}
+    given = MotifsOptions(file="x", bond=("B-S=2.5", "S-B=2.6", "P-S=2"), chain=8)
+    assert given.cutoffs == {"bonds": {"B-S": 2.6, "P-S": 2.0}, "chain": 8}
 
 
 # --- refusals -------------------------------------------------------------------------------------
@@ -330,6 +329,8 @@ def test_refusals_of_options(capsys, tmp_path):
     path = write("g.extxyz", glass(), tmp_path)
     for flags, message in [
         (["--bond", "P:S"], "--bond P:S: expected a pair and its cutoff"),
+        (["--cation", "Na"], "--cation Na: expected a cation of"),
+        (["--cation", "S"], "--cation S: expected a cation of"),
         (["--bond", "Q-S=2"], "Q"),
         (["--bond", "Li-S=2"], "Li"),
         (["--chain", "0"], "--chain 0"),

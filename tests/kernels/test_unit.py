@@ -45,7 +45,13 @@ A, B, C = [3, 5, 8, 9], [3, 5, 8, 11], [3, 5, 8, 12]
 def test_rows_are_those_of_the_kernels():
     """State, angle, axis, residual of many units at once, ragged in their number of ligands."""
     rng = np.random.default_rng(1)
-    shapes = [TETRAHEDRON, PLANAR, PLANAR, TETRAHEDRON[:2], np.vstack([TETRAHEDRON, PLANAR])[:6]]
+    shapes = [
+        TETRAHEDRON,
+        PLANAR,
+        PLANAR,
+        np.vstack([TETRAHEDRON, PLANAR])[:5],
+        np.vstack([TETRAHEDRON, PLANAR])[:6],
+    ]
     pyramid = [False, False, True, False, False]
     references = [v + 0.05 * rng.normal(size=v.shape) for v in shapes]
     turns = Rotation.random(len(shapes), random_state=2)
@@ -183,12 +189,23 @@ def by_history(history, hold):
     for t, ids in enumerate(history):
         last = history[max(since, t - hold + 1) : t + 1]
         if reference is None:
-            reference, since = (ids, t + 1) if len(ids) >= 2 else (None, t + 1)
+            reference, since = (ids, t + 1) if len(ids) >= 3 else (None, t + 1)
         elif ids != reference and len(ids) == len(reference) and last == [ids] * hold:
             reference, since, exchanges = ids, t + 1, exchanges + 1
         state = NONE if reference is None else WHOLE if ids == reference else BROKEN
         told.append((state, exchanges))
     return told
+
+
+def test_two_in_line_are_no_unit():
+    """A turn about their line can't be told from noise."""
+    units = _kernels.UnitReferences(1, 2)
+    rng = np.random.default_rng(8)
+    for _ in range(5):
+        line = np.array([[1.85, 0, 0], [-1.85, 0, 0]]) + 0.05 * rng.normal(size=(2, 3))
+        found = units.update(*arguments(dict(zip(A[:2], line, strict=True))))
+        assert found["state"][0] == NONE
+        assert not found["angle"].any()
 
 
 @given(history=histories, hold=st.integers(1, 4), cut=st.integers(0, 40))

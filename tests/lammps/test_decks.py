@@ -296,6 +296,12 @@ def test_a_cell_without_motifs_says_how_to_go_on(tmp_path, elements, message):
     assert "Neighbor list info" not in done.stdout  # before the first force
 
 
+def test_cutoffs_reach_the_compute(tmp_path, cell):
+    words = {"data": cell, "elements": "Li B P S I", "motif_keywords": "bond B X 2.4"}
+    done = by_hand("quench.in", tmp_path, **(QUICK | {"motifs": "yes"} | words))
+    assert "compute motif motif: bond B X: no type is X" in done.stdout
+
+
 def test_without_the_mobile_ion(tmp_path, cell):
     changes = {"data": cell, "mobile": "Na", "time": 0.1, "timestep": 0.2, "temperature": 50}
     done = by_hand("sweep.in", tmp_path, **(SWEEP | GLASS | changes))

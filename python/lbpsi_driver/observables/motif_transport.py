@@ -19,6 +19,7 @@ ions spend in it over the lag. Lags with fewer than
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -180,7 +181,13 @@ class ClassDisplacements:
         )
 
 
-def motif_series(trajectory: Trajectory, mobile: Integers) -> MotifSeries:
+def motif_series(
+    trajectory: Trajectory,
+    mobile: Integers,
+    *,
+    bonds: Mapping[str, float] | None = None,
+    chain: int | None = None,
+) -> MotifSeries:
     """Find the classes of ions and formers in each frame.
 
     Parameters
@@ -189,6 +196,8 @@ def motif_series(trajectory: Trajectory, mobile: Integers) -> MotifSeries:
         The frames.
     mobile : ndarray of int, shape (N,)
         Indices of the mobile ions.
+    bonds, chain
+        As in :func:`lbpsi_driver.observables.motifs.find_motifs`.
 
     Returns
     -------
@@ -202,7 +211,7 @@ def motif_series(trajectory: Trajectory, mobile: Integers) -> MotifSeries:
     """
     ions = np.empty((trajectory.n_frames, len(mobile)), dtype=np.int8)
     formers = np.empty((trajectory.n_frames, N_FORMER_CLASSES), dtype=np.int64)
-    for t, motifs in enumerate(iterate(trajectory)):
+    for t, motifs in enumerate(iterate(trajectory, bonds=bonds, chain=chain)):
         ions[t] = motifs.cls[mobile]
         codes = np.bincount(motifs.cls[motifs.former], minlength=N_FORMER_CLASSES + 1)
         formers[t] = codes[1 : N_FORMER_CLASSES + 1]
@@ -300,13 +309,20 @@ def survival_time_ps(found: ClassDisplacements, code: int) -> float | None:
     return float(found.lags_ps[gone[0]]) if len(gone) else None
 
 
-def rotation_table(trajectory: Trajectory) -> Floats:
+def rotation_table(
+    trajectory: Trajectory,
+    *,
+    bonds: Mapping[str, float] | None = None,
+    chain: int | None = None,
+) -> Floats:
     """Rotations of units since the first frame by class, the columns of ``compute kabsch``.
 
     Parameters
     ----------
     trajectory : Trajectory
         The frames.
+    bonds, chain
+        As in :func:`lbpsi_driver.observables.motifs.find_motifs`.
 
     Returns
     -------
@@ -322,7 +338,7 @@ def rotation_table(trajectory: Trajectory) -> Floats:
     names = np.array(CLASS_NAMES[:N_FORMER_CLASSES])
     whole, broken = STATES.index("whole"), STATES.index("broken")
     table = np.zeros((trajectory.n_frames, N_FORMER_CLASSES, 6))
-    for frame, now in zip(table, rotations(trajectory), strict=True):
+    for frame, now in zip(table, rotations(trajectory, bonds=bonds, chain=chain), strict=True):
         for row, name in zip(frame, names, strict=True):
             mine = now.class_names == name
             angles = now.angle_deg[mine & (now.state == whole)]
@@ -332,7 +348,12 @@ def rotation_table(trajectory: Trajectory) -> Floats:
     return table
 
 
-def orientation_table(trajectory: Trajectory) -> Floats:
+def orientation_table(
+    trajectory: Trajectory,
+    *,
+    bonds: Mapping[str, float] | None = None,
+    chain: int | None = None,
+) -> Floats:
     """Rotations of averaged units beside their librations, by class.
 
     A frame's angle holds thermal motion; averaged over the frames of a window it does not.
@@ -341,6 +362,8 @@ def orientation_table(trajectory: Trajectory) -> Floats:
     ----------
     trajectory : Trajectory
         The frames.
+    bonds, chain
+        As in :func:`lbpsi_driver.observables.motifs.find_motifs`.
 
     Returns
     -------
@@ -361,7 +384,7 @@ def orientation_table(trajectory: Trajectory) -> Floats:
         return table
     n = trajectory.n_frames
     ends = trajectory.at(np.r_[0:window, n - window : n])
-    (last,) = deque(rotations(ends, window=window), maxlen=1)
+    (last,) = deque(rotations(ends, window=window, bonds=bonds, chain=chain), maxlen=1)
     assert last.windows is not None
     found = np.stack([last.windows.angle_deg, last.windows.libration_deg], axis=1)
     known = ~np.isnan(found).any(axis=1)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import lbpsi_driver._kernels as _kernels
 from lbpsi_driver.config import UsageError
-from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
+from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory, require_periodic
 
 Counts = NDArray[np.int32]
 Structure = Atoms | tuple[Sequence[str], ArrayLike, ArrayLike]
@@ -272,6 +272,7 @@ def find_motifs(
     >>> motifs.qn[motifs.elements == "P"].mean()
     """
     if isinstance(structure, Atoms):
+        require_periodic(structure, "the Atoms")
         structure = (list(structure.symbols), structure.positions, structure.cell.array)
     elements, positions, cell = structure
     return MotifFinder(elements, bonds=bonds, chain=chain, ids=ids).find(positions, cell)

@@ -20,7 +20,7 @@ from lbpsi_driver.observables.motifs import Motifs, iterate
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 
 STATES = ("none", "whole", "broken", "inverted")
-"""Names of the states by code: no unit (fewer than two S), as the reference, other S, mirrored."""
+"""Names of the states by code: no unit (under three S), as the reference, other S, mirrored."""
 WHOLE = STATES.index("whole")
 
 # More S than this are no unit.

@@ -207,11 +207,31 @@ def undo_flips(cells: Floats) -> Integers:
 
 
 def of_atoms(atoms: ase.Atoms) -> Trajectory:
-    """Make a trajectory of one frame from a periodic structure."""
+    """Make a trajectory of one frame from a periodic structure.
+
+    Raises
+    ------
+    UsageError
+        Where it isn't periodic in all three directions.
+    """
+    require_periodic(atoms, "the structure")
     cell = atoms.cell.array
     fractional = atoms.positions @ np.linalg.inv(cell)
     elements = np.array(atoms.symbols)
     return Trajectory(fractional[None], cell[None], np.zeros((1, 3)), np.zeros(1), elements)
+
+
+def require_periodic(atoms: ase.Atoms, what: object) -> None:
+    """Refuse what isn't periodic in all three directions.
+
+    Raises
+    ------
+    UsageError
+        One line: `what` and its directions.
+    """
+    if not atoms.pbc.all():
+        flags = " ".join("T" if flag else "F" for flag in atoms.pbc)
+        raise UsageError(f"{what}: periodic in '{flags}': expected all three directions, 'T T T'")
 
 
 def is_trajectory(path: Path) -> bool:
@@ -225,12 +245,12 @@ def is_trajectory(path: Path) -> bool:
         return False
 
 
-def read(path: Path, timestep_fs: float | None, elements: Sequence[str] = ()) -> Trajectory:
+def read(path: Path | str, timestep_fs: float | None, elements: Sequence[str] = ()) -> Trajectory:
     """Read a trajectory: LAMMPS text dump, extxyz or XDATCAR.
 
     Parameters
     ----------
-    path : Path
+    path : Path or str
         ``XDATCAR*``, ``*.xyz``, ``*.extxyz``, or a dump whatever its name.
     timestep_fs : float
         Time per MD step of a dump, or between the frames of the other formats, fs.
@@ -247,6 +267,7 @@ def read(path: Path, timestep_fs: float | None, elements: Sequence[str] = ()) ->
     UsageError
         One line: no such file, no known format, no `timestep_fs`, a set of atoms that changes.
     """
+    path = Path(path)
     try:
         with path.open("rb") as file:
             head = file.read(len(_DUMP))
@@ -304,6 +325,8 @@ def read_ase(path: Path, file_format: str, timestep_fs: float) -> Trajectory:
     _check_elements(set(elements.tolist()), path)
     cells = np.array([frame.cell.array for frame in frames])
     changes = undo_flips(cells)
+    for number, frame in enumerate(frames):
+        require_periodic(frame, f"{path}: frame {number}")
     cartesian = np.array([frame.positions for frame in frames])
     scaled = cartesian @ np.linalg.inv(cells)
     fractional = _nearest_images(_rebase(scaled, changes))

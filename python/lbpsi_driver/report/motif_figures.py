@@ -85,7 +85,7 @@ def populations(runs: Runs, path: Path) -> None:
         The file to write.
     """
     figure, panels = grid(2, width=3.2, height=3.2, columns=2)
-    heads = ("formers (%)", "mobile ions (%)")
+    heads = ("formers (%, bars: 95 %)", "mobile ions (%, bars: 95 %)")
     for axes, head, formers in zip(panels, heads, (True, False), strict=True):
         for name in _names(runs):
             shares = [_share(run.get(name), formers=formers) for run in runs.values()]
@@ -168,7 +168,7 @@ def rotation(runs: Runs, path: Path) -> None:
     axes.plot([], [], label="averaged orientation", **_AVERAGED)
     axes.plot([], [], label="libration", **_LIBRATION)
     axes.set_xticks(range(len(names)), names, rotation=30, ha="right")
-    axes.set_ylabel("rotation (degrees)")
+    axes.set_ylabel("mean rotation since the start (degrees)")
     legend(figure, (axes,))
     finish(figure, (axes,), path)
 

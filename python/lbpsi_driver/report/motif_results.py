@@ -22,11 +22,11 @@ MOTIF_DEFINITIONS = {
     "origin; biased low, since an ion that hops far leaves its class",
     "survival_time": "first lag at which fewer than 1/e of the ions have had their class at every "
     "frame since the origin; none where it isn't reached",
-    "rotation": "Kabsch angle of whole units since the start of production (quench: of its last "
-    "stage), from the trajectory since its first frame that isn't skipped; mean in time of the "
-    "mean over units. It holds librations of 9 to 15 degrees, larger ones where two S are in "
-    "line with their former. Broken: units with other S than the reference; exchanges: new sets "
-    "of S that have held until the end, of the units in the class then",
+    "rotation": "Kabsch angle of whole units (three S or more) since the start of production "
+    "(quench: of its last stage), from the trajectory since its first frame that isn't skipped; "
+    "mean in time of the mean over units. It holds librations of 9 to 15 degrees. Broken: units "
+    "with other S than the reference; exchanges: new sets of S that have held until the end, of "
+    "the units in the class then",
     "averaged": "Kabsch angle from units averaged over the first tenth of the frames to those over "
     "the last: what is left of the rotation without librations; mean over units",
     "libration": "root mean square Kabsch angle of the frames of the last tenth from their "

@@ -34,6 +34,8 @@ struct Fit {
 // of noise on each coordinate once in a thousand, with 0.05 A never.
 constexpr double INVERSION_MARGIN = 1.12;
 
+constexpr int LEAST_VECTORS = 2;
+
 // Best proper rotation R that minimises sum |R p_k - q_k|^2; from and to: (n, 3), n >= 2. Of many
 // that fit alike (collinear sets) the one with the least angle.
 LBPSI_HD Fit kabsch(const double *from, const double *to, int n);

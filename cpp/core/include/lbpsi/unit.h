@@ -10,7 +10,7 @@
 
 namespace lbpsi {
 
-constexpr int LEAST_LIGANDS = 2;                     // fewer fix no rotation
+constexpr int LEAST_LIGANDS = 3;                     // two may be in line: no rotation about it
 constexpr int MOST_LIGANDS = 6;                      // more are no unit
 constexpr int MOST_PACKED = 5 + 5 * MOST_LIGANDS;    // numbers of a packed reference
 
