@@ -3,7 +3,6 @@
 from collections import Counter
 
 import numpy as np
-import oracle
 import pytest
 from boxes import (
     LENGTHS,
@@ -22,6 +21,7 @@ from boxes import (
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oracle
 from lbpsi_driver import _kernels, structure
 
 SEEDS = st.integers(0, 2**32 - 1)

@@ -1,7 +1,6 @@
 """Neighbour pairs against brute force over images, in boxes of any shape."""
 
 import numpy as np
-import oracle
 import pytest
 from ase import Atoms
 from ase.build import bulk
@@ -10,6 +9,7 @@ from boxes import boxes, gas, unimodular
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oracle
 from lbpsi_driver import _kernels
 
 SEEDS = st.integers(0, 2**32 - 1)

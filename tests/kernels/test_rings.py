@@ -3,12 +3,12 @@
 from collections import Counter
 
 import numpy as np
-import oracle
 import pytest
 from boxes import TRIANGLE, borate_chain, boxed, boxes, corner, edge, frame, gas
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import oracle
 from lbpsi_driver import _kernels, structure
 
 SEEDS = st.integers(0, 2**32 - 1)
