@@ -374,8 +374,6 @@ void ComputeMotif::unpack_forward_comm(int n, int first, double *buf)
     std::copy(buf, buf + now.count, now.rows + static_cast<std::size_t>(i) * now.width + now.begin);
 }
 
-bool ComputeMotif::any(bool mine) { return largest(mine) > 0; }
-
 int ComputeMotif::largest(int mine)
 {
   int all;

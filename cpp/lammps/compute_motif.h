@@ -82,7 +82,6 @@ class ComputeMotif : public Compute, protected lbpsi::Halo {
   void find_bonds();
 
   void forward(double *, int) override;
-  bool any(bool) override;
   int largest(int) override;
   void total(std::vector<lbpsi::Tally> &) override;
 };

@@ -65,12 +65,6 @@ void Chemistry::set_bond(const std::string &a, const std::string &b, double cuto
   set_square(bonds, {a.c_str(), b.c_str(), cutoff});
 }
 
-bool Chemistry::has_formers() const
-{
-  return std::any_of(species.begin(), species.end(),
-                     [](const Element &e) { return e.role == Role::former; });
-}
-
 double Chemistry::longest_bond() const { return longest(bonds); }
 
 double Chemistry::reach() const

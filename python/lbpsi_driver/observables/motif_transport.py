@@ -71,11 +71,6 @@ class MotifSeries:
     ions: Classes
     formers: Integers
 
-    @property
-    def shares(self) -> Floats:
-        """Share of the ions in each class, shape (F, 13)."""
-        return np.stack([(self.ions == code).mean(axis=1) for code in _codes(N_CLASSES)], axis=1)
-
 
 @dataclass(frozen=True)
 class Populations:
@@ -393,10 +388,6 @@ def orientation_table(
         if mine.any():
             row[:] = found[mine].mean(axis=0)
     return table
-
-
-def _codes(number: int) -> range:
-    return range(1, number + 1)
 
 
 def _held_until(classes: Classes) -> Integers:

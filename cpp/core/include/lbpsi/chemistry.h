@@ -46,7 +46,6 @@ class Chemistry {
   int ntypes() const { return static_cast<int>(species.size()); }
   const Element &element(int type) const { return species[type]; }
   Role role(int type) const { return species[type].role; }
-  bool has_formers() const;
 
   // Squares, 0 where there is no bond or shell.
   double bond_sq(int a, int b) const { return bonds[a * ntypes() + b]; }

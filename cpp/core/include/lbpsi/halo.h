@@ -29,7 +29,6 @@ class Halo {
   // Copy rows (total, width) of owned atoms to their ghosts.
   virtual void forward(double *rows, int width) = 0;
   // Over all ranks.
-  virtual bool any(bool mine) = 0;
   virtual int largest(int mine) = 0;
   // Tallies of anions that may have atoms on several ranks, an anion perhaps several times: each
   // entry becomes the sum over all entries of its anion on all ranks.
@@ -43,7 +42,6 @@ class Halo {
 class Alone final : public Halo {
  public:
   void forward(double *, int) override {}
-  bool any(bool mine) override { return mine; }
   int largest(int mine) override { return mine; }
   void total(std::vector<Tally> &) override {}
 };
