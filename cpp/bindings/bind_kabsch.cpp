@@ -249,6 +249,7 @@ void bind_kabsch(py::module_ &m)
       .value("whole", UnitState::whole)
       .value("broken", UnitState::broken)
       .value("inverted", UnitState::inverted);
+  m.attr("MOST_LIGANDS") = MOST_LIGANDS;
   const char *arguments =
       "start (n + 1,): where the ligands of each unit begin; ids (m,): rising in "
       "each unit; vectors (m, 3): from the former, Å; pyramid (n,): whether the "

@@ -167,6 +167,10 @@ def test_a_class_of_a_run_that_is_not_diffusive_is_not_either():
     assert (judged.diffusive, judged.reason) == (False, "of all ions: sub-diffusive")
     assert judged.D_cm2_per_s == 1e-6
     assert analyze_motifs._judged(passes, passes) is passes
+    nothing = TracerDiffusion(None, None, None, False, "run too short")
+    unknown = analyze_motifs._judged(passes, nothing)
+    assert (unknown.D_cm2_per_s, unknown.reason) == (None, "of all ions: run too short")
+    assert analyze_motifs._judged(nothing, fails) is nothing
     assert analyze_motifs._judged(fails, passes) is fails
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.observables.msd import remove_drift
-from lbpsi_driver.observables.trajectory import Trajectory, read, undo_flips
+from lbpsi_driver.observables.trajectory import Trajectory, of_atoms, read, undo_flips
 
 ELEMENTS = ("Li", "Li", "S", "P")
 SKEW = np.array([[8.0, 0.0, 0.0], [1.5, 9.0, 0.0], [-1.0, 2.0, 10.0]])
@@ -319,6 +319,12 @@ def test_bad_files_end_in_one_line(tmp_path):
     ase.io.write(tmp_path / "b.extxyz", [ase.Atoms("Li2", positions=np.eye(3)[:2])] * 2)
     with pytest.raises(UsageError, match="no periodic cell"):
         read(tmp_path / "b.extxyz", 1.0)
+    slab = ase.Atoms("Li2", positions=np.eye(3)[:2], cell=[9, 9, 9], pbc=(True, True, False))
+    ase.io.write(tmp_path / "slab.extxyz", [slab, slab])
+    with pytest.raises(UsageError, match="frame 0: periodic in 'T T F': expected all three"):
+        read(str(tmp_path / "slab.extxyz"), 1.0)
+    with pytest.raises(UsageError, match="periodic in 'T T F'"):
+        of_atoms(slab)
     write(tmp_path / "XDATCAR", "nothing\n")
     with pytest.raises(UsageError, match="no frames"):
         read(tmp_path / "XDATCAR", 1.0)

@@ -1,7 +1,6 @@
 #include "lbpsi/neighbors.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <numeric>
 #include <stdexcept>
@@ -11,33 +10,7 @@ namespace lbpsi {
 
 namespace {
 
-constexpr double LEAST_VOLUME = 1e-9;    // of the box that the lengths of the vectors would span
-constexpr double FARTHEST = 1e8;         // cells: shifts are int
-
-using Vector = std::array<double, 3>;
-
-Vector cross(const double *a, const double *b)
-{
-  return {a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]};
-}
-
-double dot(const double *a, const double *b) { return a[0] * b[0] + a[1] * b[1] + a[2] * b[2]; }
-
-double norm(const double *a) { return std::sqrt(dot(a, a)); }
-
-// Columns of the inverse of the cell: a position times one of them is a fractional coordinate.
-std::array<Vector, 3> invert(const double *cell)
-{
-  const double *a = cell, *b = cell + 3, *c = cell + 6;
-  std::array<Vector, 3> columns = {cross(b, c), cross(c, a), cross(a, b)};
-  const double volume = dot(a, columns[0].data());
-  if (!(std::abs(volume) > LEAST_VOLUME * norm(a) * norm(b) * norm(c)) || !std::isfinite(volume))
-    throw std::invalid_argument("cell has volume " + std::to_string(volume) +
-                                "; expected three lattice vectors that span one");
-  for (auto &column : columns)
-    for (auto &x : column) x /= volume;
-  return columns;
-}
+constexpr double FARTHEST = 1e8;    // cells: shifts are int
 
 std::vector<int> first_atoms(int n)
 {
@@ -60,13 +33,14 @@ CellList::CellList(const double *positions, const std::vector<int> &atoms, const
     throw std::invalid_argument("cutoff " + std::to_string(cutoff) +
                                 " is not positive; expected Å");
   std::copy(cell, cell + 9, lattice);
-  const auto columns = invert(cell);
+  const Matrix to_fraction = lbpsi::inverse(
+      {{{cell[0], cell[1], cell[2]}, {cell[3], cell[4], cell[5]}, {cell[6], cell[7], cell[8]}}});
   // No more bins than atoms are worth, however thin the gas.
   const int n = static_cast<int>(atoms.size());
   const double most = std::max(1.0, std::cbrt(8.0 * n));
   for (int k = 0; k < 3; ++k) {
-    std::copy(columns[k].begin(), columns[k].end(), inverse + 3 * k);
-    const double height = 1.0 / norm(columns[k].data());
+    columns[k] = {to_fraction[0][k], to_fraction[1][k], to_fraction[2][k]};
+    const double height = 1.0 / norm(columns[k]);
     bins[k] = static_cast<int>(std::clamp(height / cutoff, 1.0, most));
     reach[k] = static_cast<int>(std::ceil(cutoff * bins[k] / height));
   }
@@ -90,7 +64,7 @@ CellList::Site CellList::wrap(const double *x, int atom, int bin[3]) const
 {
   Site site{{x[0], x[1], x[2]}, atom, {0, 0, 0}};
   for (int k = 0; k < 3; ++k) {
-    const double fraction = dot(x, inverse + 3 * k);
+    const double fraction = dot({x[0], x[1], x[2]}, columns[k]);
     const double home = std::floor(fraction);
     if (!(std::abs(home) < FARTHEST))
       throw std::invalid_argument("positions of atom " + std::to_string(atom + 1) +

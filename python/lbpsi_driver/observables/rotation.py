@@ -23,9 +23,6 @@ STATES = ("none", "whole", "broken", "inverted")
 """Names of the states by code: no unit (under three S), as the reference, other S, mirrored."""
 WHOLE = STATES.index("whole")
 
-# More S than this are no unit.
-_MOST_LIGANDS = 6
-
 
 @dataclass(frozen=True)
 class Windows:
@@ -147,8 +144,8 @@ class Ligands:
         """Ids in a row for each former, -1 behind them, shape (n, 7); what is more is cut off."""
         owner = self.owner
         place = np.arange(len(self.ids)) - self.start[owner]
-        kept = place <= _MOST_LIGANDS
-        rows = np.full((len(self.pyramid), _MOST_LIGANDS + 1), -1, dtype=np.int64)
+        kept = place <= _kernels.MOST_LIGANDS
+        rows = np.full((len(self.pyramid), _kernels.MOST_LIGANDS + 1), -1, dtype=np.int64)
         rows[owner[kept], place[kept]] = self.ids[kept]
         return rows
 

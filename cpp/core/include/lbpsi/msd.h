@@ -4,24 +4,13 @@
 #define LBPSI_MSD_H
 
 #include "lbpsi/chemistry.h"
+#include "lbpsi/matrix.h"
 
 #include <array>
 #include <cstdint>
 #include <vector>
 
 namespace lbpsi {
-
-using Vector = std::array<double, 3>;
-using Matrix = std::array<Vector, 3>;    // of a cell: lattice vectors as rows, Å
-
-constexpr Matrix UNIT_MATRIX = {{{1.0, 0.0, 0.0}, {0.0, 1.0, 0.0}, {0.0, 0.0, 1.0}}};
-
-Vector operator-(const Vector &, const Vector &);
-Vector operator*(const Vector &, const Matrix &);
-Matrix operator*(const Matrix &, const Matrix &);
-double determinant(const Matrix &);
-// Throws std::invalid_argument for a matrix without volume.
-Matrix inverse(const Matrix &);
 
 // The cells that were seen since the origin, and when.
 //

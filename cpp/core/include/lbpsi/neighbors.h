@@ -3,6 +3,8 @@
 #ifndef LBPSI_NEIGHBORS_H
 #define LBPSI_NEIGHBORS_H
 
+#include "lbpsi/matrix.h"
+
 #include <vector>
 
 namespace lbpsi {
@@ -45,7 +47,8 @@ class CellList {
     double move[3];
   };
 
-  double lattice[9], inverse[9], cutoff_sq;    // columns of the inverse are rows here
+  double lattice[9], cutoff_sq;
+  Matrix columns;    // of the inverse of the cell
   int bins[3], reach[3];
   std::vector<Site> sites;    // by bin
   std::vector<int> start;     // (bins + 1)
