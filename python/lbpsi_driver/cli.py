@@ -29,7 +29,7 @@ from pydantic_core import PydanticUndefined
 
 from lbpsi_driver import __version__, config
 from lbpsi_driver.config import Options, UsageError
-from lbpsi_driver.verbs import VERBS, Verb
+from lbpsi_driver.verbs import GROUPS, VERBS, Verb
 
 USAGE_ERROR = 2
 FAILURE = 1
@@ -115,7 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parse(arguments: list[str]) -> Request | None:
     """Return the request, or None where help or the version was wanted and printed."""
     command = typer.main.get_command(_application())
-    outcome = command.main(args=arguments or ["--help"], standalone_mode=False)
+    if not arguments or (len(arguments) == 1 and arguments[0] in GROUPS):
+        arguments = [*arguments, "--help"]
+    outcome = command.main(args=arguments, standalone_mode=False)
     if outcome == INTERRUPTED:
         raise KeyboardInterrupt
     return outcome if isinstance(outcome, Request) else None
@@ -131,10 +133,28 @@ def _application() -> typer.Typer:
     )
 
     application.callback()(_before_verb)
+    homes = {"": application}
     for verb in VERBS.values():
-        examples = "\n  ".join(("\b\nExamples:", *verb.examples))
-        application.command(verb.name, help=verb.summary, epilog=examples)(_command(verb))
+        if verb.group not in homes:
+            homes[verb.group] = typer.Typer(rich_markup_mode=None)
+            application.add_typer(homes[verb.group], name=verb.group, help=GROUPS[verb.group])
+        home = homes[verb.group]
+        home.command(verb.name, help=verb.summary, epilog=_epilog(verb))(_command(verb))
     return application
+
+
+def _epilog(verb: Verb) -> str:
+    """Return what a verb's help ends with: what no flag can hold, and examples."""
+    fields = verb.options.model_fields.items()
+    tables = [
+        f"{config.flag(name, field)} {field.description}"
+        for name, field in fields
+        if config.is_file_only(field)
+    ]
+    heads = {"Tables of the run file alone:": tables, "Examples:": verb.examples}
+    return "\n\n".join(
+        "\n  ".join((f"\b\n{head}", *lines)) for head, lines in heads.items() if lines
+    )
 
 
 def _print_version(wanted: bool) -> None:
@@ -164,7 +184,11 @@ def _command(verb: Verb) -> Callable[..., Request]:
         path = present.pop("config", None)
         return Request(verb, present, common, path)
 
-    fields = [_parameter(name, field) for name, field in verb.options.model_fields.items()]
+    fields = [
+        _parameter(name, field)
+        for name, field in verb.options.model_fields.items()
+        if not config.is_file_only(field)
+    ]
     command.__signature__ = inspect.Signature([*fields, *_common_parameters()])  # type: ignore[attr-defined]
     return command
 
@@ -259,17 +283,28 @@ def _resolve(request: Request) -> tuple[Options, Common]:
     values: dict[str, Any] = {}
     common: dict[str, Any] = {}
     if request.config is not None:
-        values = _underscored(config.read_toml(request.config, request.verb.name))
+        values = _file_values(request.config, request.verb)
         common = _file_common(request.config)
     values |= request.values
-    for name, field in request.verb.options.model_fields.items():
-        base = _value_type(field.annotation)
-        if name in values and get_origin(base) is tuple:
-            values[name] = _items(name, values[name], get_args(base))
+    values = _with_lists(request.verb.options, values)
     common |= request.common
     if common.get("log_level", "info") not in LOG_LEVELS:
         raise UsageError(f"--log-level {common['log_level']}: expected {', '.join(LOG_LEVELS)}")
-    return config.options(request.verb.options, values), Common(**common)
+    return config.options(request.verb.options, values, request.config), Common(**common)
+
+
+def _with_lists(model: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Split what stands for a list, in the tables that a table holds too."""
+    split = dict(values)
+    for name, field in model.model_fields.items():
+        base = _value_type(field.annotation)
+        if name not in split:
+            continue
+        if get_origin(base) is tuple:
+            split[name] = _items(name, split[name], get_args(base))
+        elif inspect.isclass(base) and issubclass(base, Options) and isinstance(split[name], dict):
+            split[name] = _with_lists(base, config.underscored(split[name]))
+    return split
 
 
 def _items(name: str, value: Any, wanted: tuple[Any, ...]) -> Any:
@@ -289,25 +324,41 @@ def _items(name: str, value: Any, wanted: tuple[Any, ...]) -> Any:
     return items
 
 
-def _underscored(table: Mapping[str, Any]) -> dict[str, Any]:
-    return {key.replace("-", "_"): value for key, value in table.items()}
+def _file_values(path: Path, verb: Verb) -> dict[str, Any]:
+    """Read a verb's options from a run file; a stage has those of its group beneath its own."""
+    if not verb.group:
+        return config.underscored(config.read_toml(path, verb.name))
+    shared = config.underscored(config.read_toml(path, verb.group))
+    where = f"--config {path}"
+    own = config.table_in(shared, verb.name, where, f"{verb.group}.{verb.name}")
+    stages = {other.name: other for other in VERBS.values() if other.group == verb.group}
+    known = set(stages).union(*(other.options.model_fields for other in stages.values()))
+    for key in shared:
+        if key not in known:
+            close = difflib.get_close_matches(key, sorted(known), n=1)
+            expected = ", ".join(f"[{verb.group}.{name}]" for name in stages)
+            hint = f"did you mean {close[0]}?" if close else f"expected an option of {expected}"
+            raise UsageError(f"{where}: unknown key '{key}' in [{verb.group}]; {hint}")
+    fields = verb.options.model_fields
+    return {key: value for key, value in shared.items() if key in fields} | config.underscored(own)
 
 
 def _file_common(path: Path) -> dict[str, Any]:
     """Read the top-level keys of a run file; those that are no table of a verb."""
     content = tomllib.loads(path.read_text(encoding="utf-8"))
-    common = {key: value for key, value in content.items() if key not in VERBS}
+    tables = {verb.group or verb.name: None for verb in VERBS.values()}
+    common = {key: value for key, value in content.items() if key not in tables}
     known = {"dry_run": bool, "json": bool, "log_level": str}
-    for key, value in _underscored(common).items():
+    for key, value in config.underscored(common).items():
         if key not in known:
-            close = difflib.get_close_matches(key, [*known, *VERBS], n=1)
+            close = difflib.get_close_matches(key, [*known, *tables], n=1)
             hint = f"; did you mean {close[0]}?" if close else ""
-            expected = ", ".join([*known, *(f"[{verb}]" for verb in VERBS)])
+            expected = ", ".join([*known, *(f"[{name}]" for name in tables)])
             raise UsageError(f"--config {path}: unknown key '{key}', expected {expected}{hint}")
         if not isinstance(value, known[key]):
             kind = "true or false" if known[key] is bool else "a string"
             raise UsageError(f"--config {path}: {key} = {value!r}: expected {kind}")
-    return _underscored(common)
+    return config.underscored(common)
 
 
 def _function(verb: Verb) -> Callable[..., Result | None]:
@@ -345,8 +396,11 @@ def _one_line(err: BaseException) -> str:
 
 
 def _complaint(err: Exception) -> str:
-    """Say what is wrong with the command line; for an unknown flag, name those like it."""
+    """Say what is wrong with the command line; for an unknown word, name those that are known."""
     unknown, context = getattr(err, "option_name", None), getattr(err, "ctx", None)
+    known_commands = getattr(getattr(context, "command", None), "commands", None)
+    if known_commands and _one_line(err).endswith("'."):
+        return f"{_one_line(err)} One of: {', '.join(known_commands)}"
     if not isinstance(unknown, str) or context is None or not err.args[0].startswith("No such"):
         return _one_line(err)
     known = [flag for param in context.command.params for flag in param.opts]

@@ -2,18 +2,29 @@
 
 Each verb has a model; ``cli.py`` turns its fields into flags (``dump_every`` -> ``--dump-every``)
 and a TOML run file holds a table of the same name per verb (``[quench]``, ``dump_every = 0.1``).
-Units: K, bar, ps, fs, Å, g/cm3, e; they are part of each field's description.
+Units: K, bar, ps, fs, Å, g/cm3, e; they are part of each field's description. Relative paths are
+relative to the working directory, those in a run file too.
 """
 
 from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
 
 DEFAULT_COMPOSITION = "30Li2S-25B2S3-45LiI-5P2S5"
 DEFAULT_HOLD = 10
@@ -30,6 +41,9 @@ Dtype = Literal["float32", "float64"]
 POSITIONAL: dict[str, JsonValue] = {"positional": True}
 """Marks a field that the command line takes without a flag."""
 
+FILE_ONLY: dict[str, JsonValue] = {"file_only": True}
+"""Marks a field that is a table of the run file and no flag."""
+
 T = TypeVar("T", bound="Options")
 
 
@@ -41,6 +55,11 @@ class Options(BaseModel):
     """Base of all option models: unknown names are refused, values are frozen."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _underscored(cls, given: Any) -> Any:
+        return underscored(given) if isinstance(given, dict) else given
 
 
 class BuildOptions(Options):
@@ -283,13 +302,25 @@ def parse_bond(text: str) -> tuple[str, str, float]:
     return first, second, cutoff
 
 
+def underscored(table: Mapping[str, Any]) -> dict[str, Any]:
+    """Write the keys of a table with underscores: ``dump-every`` is ``dump_every``."""
+    return {key.replace("-", "_"): value for key, value in table.items()}
+
+
 def is_positional(field: FieldInfo) -> bool:
     """Tell whether the command line takes a field without a flag."""
     return field.json_schema_extra == POSITIONAL
 
 
+def is_file_only(field: FieldInfo) -> bool:
+    """Tell whether a field is given by the run file alone."""
+    return field.json_schema_extra == FILE_ONLY
+
+
 def flag(name: str, field: FieldInfo) -> str:
-    """How a field is called on the command line: ``--dump-every``, or ``FILE``."""
+    """How a field is called by its user: ``--dump-every``, ``FILE``, or a table's ``[source]``."""
+    if is_file_only(field):
+        return f"[{name}]"
     return name.upper() if is_positional(field) else "--" + name.replace("_", "-")
 
 
@@ -299,7 +330,7 @@ def read_toml(path: Path, verb: str) -> dict[str, Any]:
     Parameters
     ----------
     path : Path
-        The run file; a table per verb (``[build]``, ``[quench]``, …).
+        The run file; a table per verb (``[build]``, …), or group of verbs (``[train]``).
     verb : str
         Which table.
 
@@ -314,18 +345,30 @@ def read_toml(path: Path, verb: str) -> dict[str, Any]:
         Where the file can't be read or is no TOML.
     """
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")).get(verb, {})
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
         raise UsageError(f"--config {path}: {err.strerror}; give a readable TOML file") from err
     except tomllib.TOMLDecodeError as err:
         raise UsageError(f"--config {path}: not TOML: {err}") from err
+    return table_in(content, verb, f"--config {path}")
+
+
+def table_in(content: dict[str, Any], key: str, where: str, name: str = "") -> dict[str, Any]:
+    """Take a table out of another one, empty where there is none; ``name`` is its full name.
+
+    Raises
+    ------
+    UsageError
+        Where the key holds something else than a table; the line begins with ``where``.
+    """
+    table = content.get(key, {})
     if not isinstance(table, dict):
-        raise UsageError(f"--config {path}: '{verb}' must be a table: write [{verb}]")
+        raise UsageError(f"{where}: '{name or key}' must be a table: write [{name or key}]")
     return table
 
 
-def options(model: type[T], values: dict[str, Any]) -> T:
-    """Validate values into an options model.
+def options(model: type[T], values: dict[str, Any], file: Path | None = None) -> T:
+    """Validate values into an options model; ``file`` is the run file they came from, if any.
 
     Raises
     ------
@@ -335,19 +378,51 @@ def options(model: type[T], values: dict[str, Any]) -> T:
     try:
         return model(**values)
     except ValidationError as err:
-        first = err.errors()[0]
+        # A slip in a name may be why another one is missing.
+        first = min(err.errors(), key=lambda e: e["type"] == "missing" and len(e["loc"]) == 1)
+        wanted = first["msg"].removeprefix("Value error, ")
+        if not first["loc"]:
+            raise UsageError(wanted) from err
         name = str(first["loc"][0])
-        if first["type"] == "extra_forbidden":
+        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
             close = difflib.get_close_matches(name, model.model_fields, n=1)
             known = ", ".join(model.model_fields)
             hint = f"did you mean {close[0]}?" if close else f"one of: {known}"
             raise UsageError(f"unknown option '{name}'; {hint}") from err
-        wanted = first["msg"].removeprefix("Value error, ")
         field = model.model_fields[name]
         shown = flag(name, field)
+        if is_file_only(field) and not (len(first["loc"]) == 1 and first["type"] == "missing"):
+            where = f"--config {file}: " if file else ""
+            raise UsageError(where + _nested(first, values)) from err
         if first["type"] == "missing":
-            raise UsageError(f"{shown} is missing: give {field.description}") from err
+            place = " in a run file, with --config" if is_file_only(field) else ""
+            raise UsageError(f"{shown} is missing: give {field.description}{place}") from err
         given = first["input"]
         if isinstance(given, list | tuple):
             given = ",".join(map(str, given))
         raise UsageError(f"{shown} {given}: {wanted} ({field.description})") from err
+
+
+def _nested(error: ErrorDetails, values: Mapping[str, Any]) -> str:
+    """One line for a bad value in a table: where, what was given, what is wanted."""
+    where = ""
+    inside: Any = values
+    for place, part in enumerate(error["loc"]):
+        if isinstance(part, int):
+            where += f"[{part}]"
+            inside = inside[part] if isinstance(inside, list | tuple) else None
+            continue
+        table = underscored(inside) if isinstance(inside, dict) else {}
+        absent = error["type"] == "missing" and place + 1 == len(error["loc"])
+        if isinstance(inside, dict) and part not in table and not absent:
+            continue  # pydantic's name of the kind of table, which is no key
+        where += f".{part}"
+        inside = table.get(part)
+    where = where.lstrip(".")
+    if error["type"] in ("missing", "union_tag_not_found"):
+        return f"{where}{'' if error['type'] == 'missing' else '.kind'} is missing"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown key"
+    given = error["input"]
+    given = "" if isinstance(given, dict) else f" = {given}"
+    return f"{where}{given}: {error['msg'].removeprefix('Value error, ')}"

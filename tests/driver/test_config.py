@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import model_validator
 
 from lbpsi_driver import config
 from lbpsi_driver.config import UsageError
+from lbpsi_driver.training import options as training
 
 MODELS = {
     "build": config.BuildOptions,
@@ -16,6 +18,10 @@ MODELS = {
     "analyze": config.AnalyzeOptions,
     "quickstart": config.QuickstartOptions,
     "doctor": config.DoctorOptions,
+    "label": training.LabelOptions,
+    "fit": training.FitOptions,
+    "validate": training.ValidateOptions,
+    "export": training.ExportOptions,
 }
 
 
@@ -48,6 +54,13 @@ def test_unknown_names_are_refused(model):
         ("quickstart", {"seed": 0}, "--seed 0: .*greater than or equal to 1"),
         ("doctor", {"ranks": 0}, "--ranks 0: .*greater than or equal to 1"),
         ("analyze", {"com": "li"}, "--com li: .*'all', 'group' or 'none'"),
+        ("fit", {"average": 1.5}, "--average 1.5: .*less than 1"),
+        (
+            "validate",
+            {"cell": [{}, {"atoms": 1}]},
+            r"^cell\[1\].atoms = 1: .*greater than or equal",
+        ),
+        ("label", {"reference": {"knd": "ase"}}, "^reference.knd: unknown key"),
     ],
 )
 def test_bad_values_are_one_line(model, values, message):
@@ -99,3 +112,32 @@ def test_bad_toml(tmp_path, text, message):
 def test_missing_toml(tmp_path):
     with pytest.raises(UsageError, match=r"--config .*No such file"):
         config.read_toml(tmp_path / "no.toml", "quench")
+
+
+class Whole(config.Options):
+    low: int = 1
+    high: int = 2
+
+    @model_validator(mode="after")
+    def _in_order(self):
+        if self.high < self.low:
+            raise ValueError("--high 0: must be above low")
+        return self
+
+
+def test_what_is_wrong_with_the_whole_is_one_line():
+    with pytest.raises(UsageError, match=r"^--high 0: must be above low$"):
+        config.options(Whole, {"high": 0})
+
+
+def test_dashes_are_underscores_in_every_table():
+    options = config.options(training.LabelOptions, {"reference": {"kind": "mace"}})
+    assert options.reference.kind == "mace"
+    options = config.options(training.ValidateOptions, {"own-time": 3, "cell": [{"atoms": 34}]})
+    assert options.own_time == 3
+    assert options.cell[0].atoms == 34
+    nested = {"source": [], "fit": {"max-L": 1}}
+    with pytest.raises(UsageError, match="source = "):
+        config.options(training.LoopOptions, nested)
+    source = {"kind": "file", "name": "there", "path": "x"}
+    assert config.options(training.LoopOptions, nested | {"source": [source]}).fit.max_L == 1

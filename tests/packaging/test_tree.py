@@ -190,6 +190,19 @@ def test_entry_point_and_package_import_the_standard_library_only():
         assert tops(imported(PACKAGE / name)) <= sys.stdlib_module_names, name
 
 
+def test_the_worker_of_a_reference_knows_nothing_of_this_package():
+    """Another interpreter runs it by its path, in an environment that has the reference alone."""
+    path = PACKAGE / "training" / "worker.py"
+    assert "lbpsi_driver" not in tops(imported(path))
+    assert tops(imported(path, on_import=True)) <= sys.stdlib_module_names
+
+
+def test_options_of_training_import_no_library_but_pydantic():
+    """The command line's help is made from them."""
+    found = tops(imported(PACKAGE / "training" / "options.py"))
+    assert found <= sys.stdlib_module_names | {"lbpsi_driver", "pydantic"}
+
+
 def test_observables_and_report_know_no_stage_and_no_host():
     """They take arrays and files, so that they serve trajectories that nobody here wrote."""
     stages = {verb.module for verb in VERBS.values()} | {"cli", "engine", "parallel", "verbs"}

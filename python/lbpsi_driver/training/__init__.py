@@ -1,0 +1,1 @@
+"""From a foundation model to the fitted potential: the stages of ``train``."""
