@@ -1,0 +1,65 @@
+"""Cells that our LAMMPS decks start from, and the frames that they leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase
+import numpy as np
+
+from lbpsi_driver import history, structure
+from lbpsi_driver.observables import trajectory as reader
+from lbpsi_driver.training import frames as store
+from lbpsi_driver.training.options import Cell
+
+STAGE = "stage"
+"""Key of a frame's ``info``: the stage of the deck that it is of."""
+
+
+def start_cell(cell: Cell, folder: Path) -> Path:
+    """Return the file of a cell, packed where it names none."""
+    if cell.data is not None:
+        return cell.data
+    return structure.build(cell.build_options(folder)).files["data"]
+
+
+def read_frames(folder: Path, timestep_fs: float, name: str) -> list[ase.Atoms]:
+    """Read the frames that a deck left, with the stage and temperature of each.
+
+    Parameters
+    ----------
+    folder : Path
+        Run folder of the deck.
+    timestep_fs : float
+        Its time step, fs.
+    name : str
+        Name of the trajectory, part of each frame's id.
+
+    Returns
+    -------
+    list of ase.Atoms
+        Rounded as frames are stored, momenta and calculators aside.
+    """
+    path = folder / history.TRAJECTORY
+    if not path.is_file() or path.stat().st_size == 0:
+        return []
+    run = reader.read_lammps_dump(path, timestep_fs)
+    rows = history.read_history(folder)
+    frames = []
+    for number, time in enumerate(run.times_ps):
+        step = round(1e3 * time / timestep_fs)
+        # A row at the end of a stage belongs to it, and so does a frame of that step.
+        row = min(int(np.searchsorted(rows.step, step)), len(rows.step) - 1)
+        atoms = ase.Atoms(
+            run.elements, cell=run.cells[number], scaled_positions=run.fractional[number], pbc=True
+        )
+        atoms = store.rounded(atoms)
+        atoms.info = {
+            store.ID: f"{name}/{step}",
+            store.TRAJECTORY: name,
+            store.STEP: step,
+            store.TEMPERATURE: float(rows.temperature[row]),
+            STAGE: str(rows.stage[row]),
+        }
+        frames.append(atoms)
+    return frames

@@ -1,0 +1,426 @@
+"""``train sample``: trajectories of a cell, and well-spread frames from them.
+
+Each source is a folder ``sources/NAME`` with its trajectory, so that an interrupted run goes on
+where it was, and another selection needs no other trajectories; the selection is
+``frames.extxyz.xz``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import ase
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from rich.table import Table
+
+from lbpsi_driver import manifest, parallel, potential, structure
+from lbpsi_driver.config import UsageError
+from lbpsi_driver.training import frames as store
+from lbpsi_driver.training import pool, selection, trajectories
+from lbpsi_driver.training.options import (
+    FileSource,
+    MDSource,
+    QuenchSource,
+    SampleOptions,
+    Source,
+    Split,
+    StrainSource,
+)
+from lbpsi_driver.training.trajectories import DONE, RAW, STOPPED
+from lbpsi_driver.units import density_g_per_cm3
+
+FRAMES = "frames.extxyz.xz"
+FIGURE = "selection.png"
+SOURCES = "sources"
+CLAIM = "source.json"
+OWNS = (FRAMES, FIGURE)
+KEPT = (store.ID, store.TRAJECTORY, store.SPLIT, store.TEMPERATURE, store.STEP)
+
+logger = logging.getLogger(__name__)
+
+
+class SampledSource(BaseModel):
+    """What came of one source.
+
+    Attributes
+    ----------
+    name, kind : str
+        As in the run file.
+    raw : int
+        Frames of its trajectory, without those after it ran away.
+    selected : dict of str to int
+        Selected frames of each set: ``train``, ``valid``, ``test``.
+    temperature : tuple of float or None
+        Least and largest temperature of the raw frames, K; None where they name none.
+    density : tuple of float or None
+        Least and largest density, g/cm3; None without frames.
+    stopped : str or None
+        Why the trajectory ended early.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    kind: str
+    raw: int
+    selected: dict[str, int]
+    temperature: tuple[float, float] | None
+    density: tuple[float, float] | None
+    stopped: str | None
+
+
+class SampleResult(BaseModel):
+    """Result of ``train sample``: the selected frames and where they came from."""
+
+    model_config = ConfigDict(frozen=True)
+
+    frames: int
+    splits: dict[str, int]
+    sources: tuple[SampledSource, ...]
+    file: Path
+    figure: Path
+
+    def table(self) -> Table:
+        """Lay the result out for the terminal; the columns carry their units."""
+        counts = ", ".join(f"{number} {split}" for split, number in self.splits.items())
+        table = Table(title=f"{self.frames} frames ({counts}) in {self.file}")
+        table.add_column("source")
+        for column in ("frames", "selected", "for", "T / K", "ρ / g/cm3"):
+            table.add_column(column, justify="right")
+        table.add_column("stopped")
+        for one in self.sources:
+            table.add_row(
+                one.name,
+                str(one.raw),
+                str(sum(one.selected.values())),
+                ", ".join(one.selected) or "-",
+                _range(one.temperature, 0),
+                _range(one.density, 2),
+                one.stopped or "-",
+            )
+        return table
+
+
+def sample(options: SampleOptions, *, dry_run: bool = False) -> SampleResult | None:
+    """Run the trajectories of all sources and select well-spread frames from them.
+
+    Frames are split by trajectory: of the `split` that the source gives, else drawn; strained
+    frames go where their parent's trajectory goes. Of each set as many are selected as is its
+    share of all frames, farthest points in the descriptors of the model (doi:10.1016/
+    0304-3975(85)90224-5). An interrupted run goes on where it was; with ``force`` a source that
+    has changed is run anew, the others are kept.
+
+    Parameters
+    ----------
+    options : SampleOptions
+        Sources, model, numbers and folder.
+    dry_run : bool
+        Check the sources, write the inputs of their packings and stop.
+
+    Returns
+    -------
+    SampleResult or None
+        None after a dry run.
+
+    Raises
+    ------
+    UsageError
+        Sources that contradict each other or need what is not there, a folder that belongs to
+        another configuration, a trajectory that failed.
+    """
+    check(options)
+    inputs = {"model": potential.resolve(options.model)}
+    folder = options.output
+    if dry_run:
+        manifest.refuse_conflict(
+            folder, "sample", options, force=options.force, inputs=inputs, owns=OWNS
+        )
+        for one in options.source:
+            if isinstance(one, MDSource | QuenchSource) and one.data is None:
+                packing = folder / SOURCES / one.name / "build"
+                with _naming(one):
+                    structure.build(one.build_options(packing), dry_run=True)
+        logger.info("written: %s: inputs of packings; nothing was run", folder)
+        return None
+    run = manifest.open_run(
+        folder, "sample", options, force=options.force, inputs=inputs, owns=OWNS
+    )
+    if run.finished is not None and (folder / FRAMES).is_file():
+        return SampleResult.model_validate(run.finished)
+    _claim_sources(options, folder / SOURCES, manifest.sha256(inputs["model"]))
+    run_sources(options, folder / SOURCES)
+    result = _select(options, folder, manifest.sha256(inputs["model"]))
+    run.finish(result.model_dump(mode="json"))
+    return result
+
+
+def check(options: SampleOptions) -> None:
+    """Refuse sources that can't be run, before anything is.
+
+    Raises
+    ------
+    UsageError
+        One line that names the source: a name that is there twice, parents that are none, a
+        missing file, a reference that is needed and not given, a bad option of `quench`.
+    """
+    names = [one.name for one in options.source]
+    for one in options.source:
+        if names.count(one.name) > 1:
+            raise UsageError(f"source {one.name}: the name is there twice; give each its own")
+    plain = [one.name for one in options.source if not isinstance(one, StrainSource)]
+    for one in options.source:
+        with _naming(one):
+            _check_source(one, plain, options)
+
+
+def run_sources(options: SampleOptions, folder: Path) -> None:
+    """Make all trajectories, several at a time; those that others are made of come first.
+
+    Parameters
+    ----------
+    options : SampleOptions
+        Sources and number of workers.
+    folder : Path
+        Where each has its folder.
+
+    Raises
+    ------
+    UsageError
+        The first source that failed, after the others have ended.
+    """
+    workers = options.workers or parallel.usable_cores()
+    jobs = {one.name: (one, options, folder / one.name) for one in options.source}
+    left = {
+        one.name: jobs[one.name]
+        for one in options.source
+        if not isinstance(one, StrainSource) and not (folder / one.name / DONE).exists()
+    }
+    for name, outcome in pool.run("sample", trajectories.run, left, workers).items():
+        if outcome.error is not None:
+            raise UsageError(f"source {name}: {outcome.error}")
+        if (folder / name / STOPPED).is_file():
+            reason = (folder / name / STOPPED).read_text(encoding="utf-8").strip()
+            logger.warning("source %s stopped, its frames are kept: %s", name, reason)
+    for one in options.source:
+        if isinstance(one, StrainSource):
+            with _naming(one):
+                trajectories.run(*jobs[one.name])
+
+
+def described(folder: Path, options: SampleOptions, name: str) -> None:
+    """Compute the descriptors of a source's frames once, into ``name`` in its folder."""
+    from lbpsi_driver.training import models
+
+    if (folder / name).is_file():
+        return
+    frames = trajectories.sane_frames(folder)
+    calculator = models.mace_calculator([options.model], dtype=options.dtype)
+    models.refuse_unknown(calculator, {symbol for frame in frames for symbol in frame.symbols})
+    stream = io.BytesIO()
+    rows = models.descriptors(calculator, [store.rounded(frame) for frame in frames])
+    np.save(stream, rows.astype(np.float32))
+    manifest.write_atomic(folder / name, stream.getvalue())
+
+
+@contextlib.contextmanager
+def _naming(source: Source) -> Iterator[None]:
+    """Say which source an error is about."""
+    try:
+        yield
+    except UsageError as err:
+        raise UsageError(f"source {source.name}: {err}") from err
+
+
+def _check_source(source: Source, parents: Sequence[str], options: SampleOptions) -> None:
+    if isinstance(source, StrainSource):
+        for name in source.of:
+            if name not in parents:
+                known = ", ".join(parents) or "none"
+                raise UsageError(f"of = {name}: no trajectory of that name; there is: {known}")
+        return
+    path = source.path if isinstance(source, FileSource) else source.data
+    if path is not None and not path.is_file():
+        key = "path" if isinstance(source, FileSource) else "data"
+        raise UsageError(f"{key} = {path}: no such file")
+    if isinstance(source, QuenchSource):
+        source.quench_options(Path(), Path(), options.model)
+    if isinstance(source, MDSource) and source.calculator == "reference":
+        if "reference" not in options.model_fields_set:
+            raise UsageError("calculator = reference: give the table [train.reference]")
+        if options.reference.kind == "vasp":
+            raise UsageError("calculator = reference: vasp labels frames, it drives no dynamics")
+
+
+def _claim_sources(options: SampleOptions, folder: Path, model: str) -> None:
+    """Store what each trajectory is made of; refuse, or set aside, one made of something else."""
+    for source in options.source:
+        wanted = _made_of(source, options, model)
+        path = folder / source.name / CLAIM
+        if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
+            if not options.force:
+                raise UsageError(
+                    f"{path.parent} holds the trajectory of another source {source.name}; name this"
+                    " one otherwise, give another --output, or --force to run it anew"
+                )
+            manifest.set_aside(folder, [source.name])
+        elif not path.is_file() and (path.parent / RAW).is_file():
+            logger.warning("%s has no record of how it was made; taken as it is", path.parent)
+        with manifest.writing(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        manifest.write_atomic(path, json.dumps(wanted, indent=1) + "\n")
+
+
+def _made_of(source: Source, options: SampleOptions, model: str) -> dict[str, Any]:
+    # The set that frames are for is no part of how they are made; of files the content counts.
+    made: dict[str, Any] = source.model_dump(mode="json", exclude={"split", "data", "path"})
+    if isinstance(source, MDSource | QuenchSource):
+        made["timestep"] = options.timestep
+        if isinstance(source, QuenchSource) or source.calculator == "model":
+            made |= {"model": model, "dtype": options.dtype}
+        else:
+            made["reference"] = manifest.physics(options.reference.model_dump(mode="json"))
+    if isinstance(source, StrainSource):
+        parents = [one for one in options.source if one.name in source.of]
+        made["of"] = [_made_of(parent, options, model) for parent in parents]
+        return made
+    path = source.path if isinstance(source, FileSource) else source.data
+    return made | ({} if path is None else {"sha256": manifest.sha256(path)})
+
+
+def _select(options: SampleOptions, folder: Path, model: str) -> SampleResult:
+    """Choose among the frames of all sources; write them and their figure."""
+    own = {one.name: folder / SOURCES / one.name for one in options.source}
+    raw = {name: trajectories.sane_frames(path) for name, path in own.items()}
+    if not any(raw.values()):
+        raise UsageError(f"no source has a frame; {folder / SOURCES}/*/{STOPPED} tell why")
+    name = f"descriptors-{model[:12]}-{options.dtype}.npy"
+    jobs = {one: (path, options, name) for one, path in own.items() if raw[one]}
+    missing = {one: job for one, job in jobs.items() if not (own[one] / name).is_file()}
+    workers = options.workers or parallel.usable_cores()
+    for one, outcome in pool.run("describe", described, missing, workers).items():
+        if outcome.error is not None:
+            raise UsageError(f"source {one}: {outcome.error}")
+    pooled = [(one, frame) for one in jobs for frame in raw[one]]
+    origins = [one for one, _ in pooled]
+    frames = [store.rounded(frame) for _, frame in pooled]
+    rows = np.concatenate([np.load(own[one] / name) for one in jobs])
+    _split(options, frames, origins)
+    chosen = _choose(options, frames, rows)
+    store.write_frames(folder / FRAMES, [_clean(frames[index]) for index in chosen])
+    with manifest.writing(folder / FIGURE):
+        selection.plot(folder / FIGURE, rows, origins, chosen)
+    return _result(options, folder, raw, [(origins[i], frames[i]) for i in chosen])
+
+
+def _split(options: SampleOptions, frames: Sequence[ase.Atoms], origins: Sequence[str]) -> None:
+    """Write into each frame which set it is for: one for all frames of a trajectory."""
+    by_source = {one.name: one for one in options.source}
+    given: dict[str, Split | None] = {}
+    for frame, origin in zip(frames, origins, strict=True):
+        trajectory, source = str(frame.info[store.TRAJECTORY]), by_source[origin]
+        before = given.setdefault(trajectory, None)
+        if isinstance(source, StrainSource):
+            continue
+        named = cast("Split | None", source.split or frame.info.get(store.SPLIT))
+        if before and named and before != named:
+            raise UsageError(
+                f"source {origin}: trajectory {trajectory} is for {before} and for {named}; give"
+                " its sources the same split"
+            )
+        given[trajectory] = before or named
+    splits = selection.draw_splits(given, valid=options.valid, test=options.test, seed=options.seed)
+    lacking = [
+        split
+        for split in ("valid", "test")
+        if getattr(options, split) and split not in splits.values()
+    ]
+    if lacking:
+        logger.warning(
+            "no trajectory is left for %s: give more sources, or frames of their own as %s",
+            " and ".join(lacking),
+            " and ".join(f"split = '{split}'" for split in lacking),
+        )
+    for frame in frames:
+        frame.info[store.SPLIT] = splits[str(frame.info[store.TRAJECTORY])]
+
+
+def _choose(
+    options: SampleOptions, frames: Sequence[ase.Atoms], rows: NDArray[np.floating[Any]]
+) -> list[int]:
+    """Farthest points within each set, twins left out; indices in the order of the frames."""
+    first: dict[bytes, int] = {}
+    for index, frame in enumerate(frames):
+        content = (frame.numbers, frame.positions, frame.cell.array)
+        first.setdefault(b"".join(part.tobytes() for part in content), index)
+    members: dict[str, list[int]] = {}
+    for index in first.values():
+        members.setdefault(frames[index].info[store.SPLIT], []).append(index)
+    sizes = {split: len(own) for split, own in members.items()}
+    chosen = []
+    for split, count in selection.shares_of(options.frames, sizes).items():
+        own = np.array(members[split])
+        chosen += own[selection.farthest_points(rows[own], count, nearest=options.nearest)].tolist()
+    return sorted(chosen)
+
+
+def _clean(atoms: ase.Atoms) -> ase.Atoms:
+    """Leave what a frame to be labelled needs."""
+    frame = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
+    frame.info = {key: atoms.info[key] for key in KEPT if key in atoms.info}
+    return frame
+
+
+def _result(
+    options: SampleOptions,
+    folder: Path,
+    raw: Mapping[str, Sequence[ase.Atoms]],
+    chosen: Sequence[tuple[str, ase.Atoms]],
+) -> SampleResult:
+    sources = []
+    for one in options.source:
+        frames = raw[one.name]
+        temperatures = [f.info[store.TEMPERATURE] for f in frames if store.TEMPERATURE in f.info]
+        densities = [density_g_per_cm3(f.get_masses().sum(), f.get_volume()) for f in frames]
+        stopped = folder / SOURCES / one.name / STOPPED
+        sources.append(
+            SampledSource(
+                name=one.name,
+                kind=one.kind,
+                raw=len(frames),
+                selected=_counts(frame for name, frame in chosen if name == one.name),
+                temperature=_extremes(temperatures),
+                density=_extremes(densities),
+                stopped=stopped.read_text(encoding="utf-8").strip() if stopped.is_file() else None,
+            )
+        )
+    return SampleResult(
+        frames=len(chosen),
+        splits=_counts(frame for _, frame in chosen),
+        sources=tuple(sources),
+        file=folder / FRAMES,
+        figure=folder / FIGURE,
+    )
+
+
+def _counts(frames: Any) -> dict[str, int]:
+    found = [frame.info[store.SPLIT] for frame in frames]
+    return {split: found.count(split) for split in ("train", "valid", "test") if split in found}
+
+
+def _extremes(values: Sequence[float]) -> tuple[float, float] | None:
+    return (float(min(values)), float(max(values))) if len(values) else None
+
+
+def _range(limits: tuple[float, float] | None, digits: int) -> str:
+    if limits is None:
+        return "-"
+    low, high = (f"{value:.{digits}f}" for value in limits)
+    return low if low == high else f"{low}-{high}"

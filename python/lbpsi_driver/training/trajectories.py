@@ -1,0 +1,236 @@
+"""The trajectory of one source of ``train sample``: run, go on with, read back.
+
+Its folder has ``trajectory.extxyz``, ``stopped`` (one line) where it ended early, and ``done``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import ase
+import ase.io
+import numpy as np
+from ase.neighborlist import natural_cutoffs, neighbor_list
+
+from lbpsi_driver import history, manifest, structure
+from lbpsi_driver.config import UsageError
+from lbpsi_driver.training import deck_runs, md
+from lbpsi_driver.training import frames as store
+from lbpsi_driver.training.calculators import LabelError, Worker, WorkerCalculator
+from lbpsi_driver.training.options import (
+    FileSource,
+    MDSource,
+    QuenchSource,
+    SampleOptions,
+    Source,
+    StrainSource,
+)
+
+RAW = "trajectory.extxyz"
+DONE = "done"
+STOPPED = "stopped"
+
+NEAREST = 0.5
+"""Times the sum of the covalent radii: atoms that are nearer have fallen into each other."""
+
+
+def run(
+    source: Source,
+    options: SampleOptions,
+    folder: Path,
+    watch: Callable[[ase.Atoms], None] | None = None,
+) -> None:
+    """Make the trajectory of one source in its folder, or go on with it.
+
+    Parameters
+    ----------
+    source : Source
+        What to run.
+    options : SampleOptions
+        Model, reference and time step.
+    folder : Path
+        The source's own.
+    watch : callable, optional
+        Gets each frame of dynamics in ASE once it is stored; ends them by a ``md.RunawayError``.
+
+    Raises
+    ------
+    UsageError
+        Bad input; a trajectory that ran away keeps its frames, and says so in ``stopped``.
+    """
+    with manifest.writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    if (folder / DONE).exists():
+        return
+    if isinstance(source, MDSource):
+        _run_md(source, options, folder, watch)
+    elif isinstance(source, QuenchSource):
+        _run_quench(source, options, folder)
+    elif isinstance(source, StrainSource):
+        _strain(source, folder)
+    else:
+        _take(source, folder)
+    manifest.write_atomic(folder / DONE, "")
+
+
+def sane_frames(folder: Path) -> list[ase.Atoms]:
+    """Read a source's frames; of one that stopped those before it ran away.
+
+    Parameters
+    ----------
+    folder : Path
+        The source's own.
+
+    Returns
+    -------
+    list of ase.Atoms
+        Up to the first one where atoms have fallen into each other or the volume has left
+        ``md.VOLUME_LIMITS``; empty where it stopped before its first frame.
+    """
+    if not (folder / STOPPED).is_file():
+        return store.read_frames(folder / RAW)
+    frames = store.whole_frames(folder / RAW)
+    for number, frame in enumerate(frames):
+        if not _is_sane(frame, frames[0].get_volume()):
+            return frames[:number]
+    return frames
+
+
+def _is_sane(atoms: ase.Atoms, volume: float) -> bool:
+    low, high = md.VOLUME_LIMITS
+    if not np.isfinite(atoms.positions).all() or not low < atoms.get_volume() / volume < high:
+        return False
+    return len(neighbor_list("i", atoms, natural_cutoffs(atoms, mult=NEAREST))) == 0
+
+
+def _stop(folder: Path, reason: Exception) -> None:
+    manifest.write_atomic(folder / STOPPED, " ".join(str(reason).split()) + "\n")
+
+
+def _run_md(
+    source: MDSource,
+    options: SampleOptions,
+    folder: Path,
+    watch: Callable[[ase.Atoms], None] | None,
+) -> None:
+    path = folder / RAW
+    done = store.whole_frames(path)
+    # A frame that was cut off must not be followed by others.
+    store.write_frames(path, done)
+    atoms = (
+        done[-1].copy()
+        if done
+        else structure.read_cell(deck_runs.start_cell(source, folder / "build"))
+    )
+    start = int(atoms.info[store.STEP]) if done else 0
+    volume = float(done[0].info["start_volume"]) if done else atoms.get_volume()
+    every = md.CHUNK_STEPS * max(1, round(1e3 * source.every / options.timestep / md.CHUNK_STEPS))
+
+    def record(now: ase.Atoms, step: int, temperature: float) -> None:
+        frame = now.copy()
+        frame.info = {
+            store.ID: f"{source.name}/{step}",
+            store.TRAJECTORY: source.name,
+            store.STEP: step,
+            store.TEMPERATURE: temperature,
+            "start_volume": volume,
+        }
+        store.append_frame(path, frame)
+        if watch is not None:
+            watch(frame)
+
+    with _calculator(source.calculator, options, atoms) as calculator:
+        atoms.calc = calculator
+        try:
+            if not done:
+                md.relax(atoms, source.minimise)
+            md.run(
+                atoms,
+                source.segment,
+                timestep_fs=options.timestep,
+                every=every,
+                seed=source.seed,
+                record=record,
+                start=start,
+                volume=volume,
+            )
+        except (md.RunawayError, LabelError) as err:
+            _stop(folder, err)
+
+
+@contextlib.contextmanager
+def _calculator(which: str, options: SampleOptions, atoms: ase.Atoms) -> Iterator[Any]:
+    if which == "reference":
+        with Worker(options.reference) as worker:
+            yield WorkerCalculator(worker)
+        return
+    from lbpsi_driver.training import models
+
+    calculator = models.mace_calculator([options.model], dtype=options.dtype)
+    models.refuse_unknown(calculator, atoms.symbols)
+    yield calculator
+
+
+def _run_quench(source: QuenchSource, options: SampleOptions, folder: Path) -> None:
+    from lbpsi_driver import quench
+
+    path = folder / "quench" / history.TRAJECTORY
+    data = deck_runs.start_cell(source, folder / "build")
+    wanted = source.quench_options(data, path.parent, options.model)
+    try:
+        quench.quench(wanted)
+    except UsageError as err:
+        # The frames up to a melt that boils off are those the next model most needs.
+        if not path.is_file() or path.stat().st_size == 0 or "free some space" in str(err):
+            raise
+        _stop(folder, err)
+    frames = deck_runs.read_frames(path.parent, wanted.timestep, source.name)
+    store.write_frames(folder / RAW, frames)
+
+
+def _take(source: FileSource, folder: Path) -> None:
+    try:
+        if ".extxyz" in source.path.suffixes:
+            found = store.read_frames(source.path)[:: source.every]
+        else:
+            every = f"::{source.every}"
+            found = cast("list[ase.Atoms]", ase.io.read(source.path, index=every, parallel=False))
+    except UsageError:
+        raise
+    except Exception as err:
+        raise UsageError(f"path = {source.path}: {' '.join(str(err).split())}") from err
+    for number, frame in enumerate(found):
+        if frame.cell.rank < 3:
+            raise UsageError(f"path = {source.path}: frame {number * source.every} has no cell")
+        frame.calc = None
+        known = (store.TRAJECTORY, store.SPLIT, store.TEMPERATURE)
+        frame.info = {store.TRAJECTORY: source.name} | {
+            key: frame.info[key] for key in known if key in frame.info
+        }
+        frame.info |= {
+            store.ID: f"{source.name}/{number * source.every}",
+            store.STEP: number * source.every,
+        }
+    store.write_frames(folder / RAW, found)
+
+
+def _strain(source: StrainSource, folder: Path) -> None:
+    parents = [frame for name in source.of for frame in sane_frames(folder.parent / name)]
+    if not parents:
+        raise UsageError(f"of = {', '.join(source.of)}: no frame is there to be strained")
+    rng = np.random.default_rng(source.seed)
+    made = []
+    for number, parent in enumerate(rng.choice(len(parents), source.frames)):
+        old = parents[parent]
+        frame = ase.Atoms(old.numbers, old.positions, cell=old.cell, pbc=True)
+        scale = np.cbrt(rng.uniform(*source.volume))
+        strain = np.triu(rng.normal(0.0, source.shear, (3, 3)), 1)
+        frame.set_cell(scale * frame.cell.array @ (np.eye(3) + strain), scale_atoms=True)
+        frame.positions += rng.normal(0.0, source.rattle, frame.positions.shape)
+        # The parent's trajectory: a strained twin of a test frame is no training frame.
+        frame.info = old.info | {store.ID: f"{source.name}/{number}"}
+        made.append(frame)
+    store.write_frames(folder / RAW, made)
