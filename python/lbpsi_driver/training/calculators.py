@@ -1,0 +1,208 @@
+"""References as worker processes: :class:`Worker` speaks to ``worker.py``, wherever that runs."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import ase
+import numpy as np
+from ase.calculators.calculator import Calculator, all_changes
+
+from lbpsi_driver import potential
+from lbpsi_driver.config import UsageError
+from lbpsi_driver.training import cp2k
+from lbpsi_driver.training.options import Reference
+
+SCRIPT = Path(__file__).with_name("worker.py")
+
+_LAST_LINES = 20
+
+
+class WorkerError(UsageError):
+    """A worker could not start, or died."""
+
+
+class LabelError(Exception):
+    """The reference has no result for this frame: one line that says why."""
+
+
+class Worker:
+    """One process that evaluates frames.
+
+    Parameters
+    ----------
+    reference : Reference
+        What it runs: its kind, its environment's interpreter, its threads.
+    folder : Path, optional
+        Where it runs, for codes that write files; default: the present folder.
+
+    Raises
+    ------
+    WorkerError
+        The interpreter or the reference's package is missing.
+    """
+
+    def __init__(self, reference: Reference, folder: Path | None = None) -> None:
+        # The worker's folder is not that which relative paths refer to.
+        python = str(reference.python.absolute() if reference.python else sys.executable)
+        order = _order(reference)
+        self.name = f"{reference.kind} in {python}"
+        # Threads that spin at barriers would take the core of the worker beside.
+        environment = os.environ | {
+            "OMP_NUM_THREADS": str(reference.threads),
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
+        try:
+            self._process = subprocess.Popen(
+                [python, str(SCRIPT)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                cwd=folder,
+                env=environment,
+                # With what it starts in turn it can be ended at once.
+                process_group=0,
+            )
+        except OSError as err:
+            raise WorkerError(
+                f"[train.reference] python = {python}: {err.strerror}; give the interpreter of the"
+                " environment that holds the reference"
+            ) from err
+        # A full pipe of messages that nobody reads would stop the worker.
+        self._said: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
+        self.versions: dict[str, str | None] = self._ask(order)["ready"]
+
+    def _listen(self) -> None:
+        assert self._process.stderr is not None
+        self._said.extend(self._process.stderr)
+
+    def evaluate(self, atoms: ase.Atoms) -> dict[str, Any]:
+        """Return energy (eV), forces (N, 3) in eV/Å and stress (6,) in eV/Å3, ASE's sign.
+
+        Raises
+        ------
+        LabelError
+            The reference failed on this frame.
+        WorkerError
+            The worker died.
+        """
+        reply = self._ask(
+            {
+                "numbers": atoms.numbers.tolist(),
+                "positions": atoms.positions.tolist(),
+                "cell": atoms.cell.array.tolist(),
+                "pbc": atoms.pbc.tolist(),
+            }
+        )
+        return {
+            "energy": float(reply["energy"]),
+            "forces": np.array(reply["forces"], dtype=float),
+            "stress": np.array(reply["stress"], dtype=float),
+        }
+
+    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        stdin, stdout = self._process.stdin, self._process.stdout
+        assert stdin is not None
+        assert stdout is not None
+        try:
+            stdin.write(json.dumps(question) + "\n")
+            stdin.flush()
+            line = stdout.readline()
+        except (BrokenPipeError, ValueError):
+            line = ""
+        if not line.endswith("\n"):
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=10)
+            self.kill()
+            self._listener.join(timeout=10)
+            last = next((text.strip() for text in reversed(self._said) if text.strip()), "")
+            raise WorkerError(f"{self.name}: ended with code {self._process.returncode}: {last}")
+        reply: dict[str, Any] = json.loads(line)
+        if "error" in reply and "kind" in question:
+            mend = "its package there or name another interpreter in [train.reference] python"
+            if question["kind"] == "cp2k":
+                mend = "CP2K (Debian: cp2k) or give [train.reference] command"
+            raise WorkerError(f"{self.name}: {reply['error']}; install {mend}")
+        if "error" in reply:
+            raise LabelError(reply["error"])
+        return reply
+
+    def close(self) -> None:
+        """End the process."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            self._process.stdin.close()
+        try:
+            self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End the process and what it has started, in the midst of a frame too."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _order(reference: Reference) -> dict[str, Any]:
+    """Return the worker's first line."""
+    order = reference.model_dump(mode="json", include={"kind", "model", "dispersion"})
+    order |= {"calculator": reference.calculator, "arguments": reference.arguments}
+    if reference.kind == "cp2k":
+        order |= cp2k.order(reference)
+    elif reference.kind == "mace":
+        order["model"] = str(potential.resolve(reference.model))
+    elif Path(reference.model).exists():
+        order["model"] = str(Path(reference.model).absolute())
+    return order
+
+
+class WorkerCalculator(Calculator):
+    """A worker as an ASE calculator.
+
+    Parameters
+    ----------
+    worker : Worker
+        Who evaluates.
+    """
+
+    implemented_properties: list[str] = ["energy", "forces", "stress"]  # noqa: RUF012
+
+    def __init__(self, worker: Worker) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.worker = worker
+
+    def calculate(
+        self,
+        atoms: ase.Atoms | None = None,
+        properties: list[str] | None = None,
+        system_changes: list[str] = all_changes,
+    ) -> None:
+        """Evaluate at ASE's demand."""
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        assert self.atoms is not None
+        self.results = self.worker.evaluate(self.atoms)

@@ -1,0 +1,46 @@
+"""Settings of the DFT codes: the shipped tables ``data/vasp.toml`` and ``data/cp2k.toml``."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from lbpsi_driver.config import UsageError
+
+
+def load(code: str, own: Path | None, keys: Mapping[str, type]) -> dict[str, Any]:
+    """Read the settings of a code.
+
+    Parameters
+    ----------
+    code : {'vasp', 'cp2k'}
+        Whose shipped table is read where the user names none.
+    own : Path or None
+        The user's file in place of it.
+    keys : mapping of str to type
+        The keys that it may have, and what each must be; tables (``dict``) must be there.
+
+    Raises
+    ------
+    UsageError
+        A file that can't be read or is no TOML, a key that is none of ``keys``, a value of
+        another type.
+    """
+    path = own or Path(str(resources.files("lbpsi_driver") / "data" / f"{code}.toml"))
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as err:
+        raise UsageError(
+            f"[train.reference] settings = {path}: {err.strerror}; give a TOML file like the"
+            f" shipped {code}.toml"
+        ) from err
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
+        raise UsageError(f"[train.reference] settings = {path}: {err}") from err
+    for key in settings.keys() | {key for key, kind in keys.items() if kind is dict}:
+        if key not in keys or not isinstance(settings.get(key), keys[key]):
+            wanted = f"{keys[key].__name__}" if key in keys else f"one of {', '.join(keys)}"
+            raise UsageError(f"[train.reference] settings = {path}: {key}: expected {wanted}")
+    return settings
