@@ -1,0 +1,467 @@
+"""Labelled frames as a data set: joined from files, checked, split by trajectory.
+
+The checks refuse what a fit would swallow in silence and answer with a bad potential.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import ase
+import numpy as np
+from ase import units
+from ase.stress import voigt_6_to_full_3x3_stress
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from lbpsi_driver.config import UsageError
+from lbpsi_driver.training import frames as store
+from lbpsi_driver.training.frames import ENERGY, FORCES, ID, SPLIT, STRESS, TEMPERATURE, TRAJECTORY
+
+SPLITS = ("train", "valid", "test")
+
+ENERGY_UNITS = {
+    "Hartree": units.Hartree,
+    "Rydberg": units.Rydberg,
+    "kcal/mol": units.kcal / units.mol,
+    "kJ/mol": units.kJ / units.mol,
+    "meV": 1e-3,
+}
+"""Units that energies are found in by mistake, eV."""
+
+FORCE_UNITS = {
+    "Hartree/Bohr": units.Hartree / units.Bohr,
+    "Rydberg/Bohr": units.Rydberg / units.Bohr,
+    "kcal/mol/Å": units.kcal / units.mol,
+    "meV/Å": 1e-3,
+}
+"""Units that forces are found in by mistake, eV/Å; eV/Bohr is too near to be told by size."""
+
+DUPLICATE_A = 1e-3
+"""Atoms of two frames that are no further apart, Å, make them one frame."""
+
+LEAST_ENERGY_GAP = 0.5
+"""eV/atom: energies that differ by less from those of like composition are physics, not units."""
+
+LEAST_FORCE_RATIO = 5.0
+WARM_K = 100.0
+"""Above it thermal forces can't be small: a relaxed frame is no frame in other units."""
+
+LEAST_PRESSURE_GAP = 0.005
+"""eV/Å3 (0.8 GPa): what a pressure must be off before its sign is doubted."""
+
+DENSE = 1.25
+"""Pressure falls with volume up to so many times the smallest; a boiling liquid's may rise."""
+
+_FEWEST = 8
+_SPREADS = 8.0
+_PRESSURE_SPREADS = 6.0
+_CERTAIN = 5.0
+
+
+@dataclass(frozen=True)
+class Frames:
+    """Labelled frames of one or several files.
+
+    Attributes
+    ----------
+    atoms : tuple of ase.Atoms
+        The frames, files one after the other.
+    names : tuple of str
+        How messages call each: file, index in it, and its id.
+    """
+
+    atoms: tuple[ase.Atoms, ...]
+    names: tuple[str, ...]
+
+    @property
+    def elements(self) -> list[str]:
+        """Elements of all frames, by atomic number."""
+        numbers = {number for atoms in self.atoms for number in atoms.numbers.tolist()}
+        return [ase.data.chemical_symbols[number] for number in sorted(numbers)]
+
+    def of_split(self, split: str) -> Frames:
+        """Return the frames of ``train``, ``valid`` or ``test``."""
+        chosen = [i for i, atoms in enumerate(self.atoms) if atoms.info.get(SPLIT) == split]
+        return Frames(tuple(self.atoms[i] for i in chosen), tuple(self.names[i] for i in chosen))
+
+
+def read(paths: Sequence[Path]) -> Frames:
+    """Read and join files of labelled frames; one without trajectories is its file's.
+
+    Raises
+    ------
+    UsageError
+        A file that can't be read or is cut short.
+    """
+    joined, names = [], []
+    for path in paths:
+        for number, atoms in enumerate(store.read_frames(path)):
+            atoms.info.setdefault(TRAJECTORY, path.name)
+            joined.append(atoms)
+            names.append(_name(atoms, number, f"{path}: "))
+    return Frames(tuple(joined), tuple(names))
+
+
+def check(
+    frames: Sequence[ase.Atoms],
+    elements: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+) -> None:
+    """Refuse labelled frames that a model must not be fitted to or judged by.
+
+    Parameters
+    ----------
+    frames : sequence of ase.Atoms
+        With labels, as ``training/frames.py`` names them.
+    elements : sequence of str, optional
+        Elements that the model knows.
+    names : sequence of str, optional
+        How messages call each frame; default: by its index.
+
+    Raises
+    ------
+    UsageError
+        One line that names the frame, what is wrong and how to mend it: labels that are missing
+        or not finite, an element that the model lacks, frames or ids that are there twice, a
+        trajectory in two splits, energies or forces in other units than those of most frames, or
+        a stress of the wrong sign.
+    """
+    called = list(names or (_name(atoms, number) for number, atoms in enumerate(frames)))
+    for atoms, name in zip(frames, called, strict=True):
+        _refuse_bad_labels(atoms, name)
+        _refuse_unknown_elements(atoms, name, elements)
+    _refuse_duplicates(frames, called)
+    _refuse_divided_trajectories(frames, called)
+    if len(frames) >= _FEWEST:
+        _refuse_mixed_units(frames, called)
+        _refuse_wrong_stress(frames, called)
+
+
+def split(frames: Frames, share: float, seed: int) -> Frames:
+    """Give each frame its split; trajectories that name none are drawn, never single frames.
+
+    Parameters
+    ----------
+    frames : Frames
+        Frames with a trajectory, and maybe a split.
+    share : float
+        Share of the frames that are for validation where none are yet.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    Frames
+        Copies, each with a split.
+
+    Raises
+    ------
+    UsageError
+        An unknown split, or too few trajectories to divide.
+    """
+    given: dict[str, str] = {}
+    for atoms, name in zip(frames.atoms, frames.names, strict=True):
+        if SPLIT not in atoms.info:
+            continue
+        if atoms.info[SPLIT] not in SPLITS:
+            raise UsageError(f"{name}: split={atoms.info[SPLIT]}; one of: {', '.join(SPLITS)}")
+        given[str(atoms.info[TRAJECTORY])] = str(atoms.info[SPLIT])
+    sizes: dict[str, int] = defaultdict(int)
+    for atoms in frames.atoms:
+        sizes[str(atoms.info[TRAJECTORY])] += 1
+    chosen = {name: given.get(name, "train") for name in sizes}
+    if "valid" not in chosen.values():
+        free = [name for name, where in chosen.items() if where == "train"]
+        chosen |= dict.fromkeys(_drawn(free, sizes, share, seed), "valid")
+    if "train" not in chosen.values():
+        raise UsageError("no frame is for training; give split=train to some in the data")
+    copies = [atoms.copy() for atoms in frames.atoms]
+    for atoms in copies:
+        atoms.info[SPLIT] = chosen[str(atoms.info[TRAJECTORY])]
+    return Frames(tuple(copies), frames.names)
+
+
+def stress_of(atoms: ase.Atoms) -> NDArray[np.float64]:
+    """Return the labelled stress as (3, 3), eV/Å3, tension positive."""
+    stress = np.asarray(atoms.info[STRESS], dtype=float)
+    if stress.shape == (6,):
+        return np.asarray(voigt_6_to_full_3x3_stress(stress))
+    return stress.reshape(3, 3)
+
+
+def compositions(
+    frames: Sequence[ase.Atoms], numbers: Sequence[int] | None = None
+) -> NDArray[np.float64]:
+    """Count the atoms of each element.
+
+    Parameters
+    ----------
+    frames : sequence of ase.Atoms
+        F frames.
+    numbers : sequence of int, optional
+        Atomic numbers that are counted; default: all that occur, in order.
+
+    Returns
+    -------
+    ndarray, shape (F, E)
+        Numbers of atoms.
+    """
+    if numbers is None:
+        numbers = np.unique(np.concatenate([atoms.numbers for atoms in frames])).tolist()
+    return np.array([[np.sum(atoms.numbers == z) for z in numbers] for atoms in frames], float)
+
+
+def _name(atoms: ase.Atoms, number: int, prefix: str = "") -> str:
+    own = f" ({atoms.info[ID]})" if ID in atoms.info else ""
+    return f"{prefix}frame {number}{own}"
+
+
+def _drawn(free: list[str], sizes: dict[str, int], share: float, seed: int) -> list[str]:
+    """Draw trajectories until they hold the share of the frames; at least one, never all."""
+    if len(free) < 2:
+        raise UsageError(
+            "no frame is for validation, and there are not two trajectories to divide: a frame's"
+            " neighbours in time must not be in the other set; give frames of another trajectory,"
+            " or split=train and split=valid in the data"
+        )
+    wanted = share * sum(sizes[name] for name in free)
+    drawn: list[str] = []
+    for name in np.random.default_rng(seed).permutation(sorted(free))[:-1]:
+        drawn.append(str(name))
+        if sum(sizes[one] for one in drawn) >= wanted:
+            break
+    return drawn
+
+
+def _refuse_bad_labels(atoms: ase.Atoms, name: str) -> None:
+    missing = [
+        key
+        for key, found in (
+            (ENERGY, ENERGY in atoms.info),
+            (FORCES, FORCES in atoms.arrays),
+            (STRESS, STRESS in atoms.info),
+        )
+        if not found
+    ]
+    if missing:
+        raise UsageError(f"{name}: has no {', '.join(missing)}; label it or leave it out")
+    if np.size(atoms.info[STRESS]) not in (6, 9) or np.shape(atoms.arrays[FORCES])[1:] != (3,):
+        raise UsageError(
+            f"{name}: {STRESS} has {np.size(atoms.info[STRESS])} components and {FORCES} the shape"
+            f" {np.shape(atoms.arrays[FORCES])}; expected 6 or 9, and three an atom"
+        )
+    parts = {
+        "positions": atoms.positions,
+        "cell": atoms.cell.array,
+        ENERGY: atoms.info[ENERGY],
+        FORCES: atoms.arrays[FORCES],
+        STRESS: atoms.info[STRESS],
+    }
+    for key, values in parts.items():
+        if not np.all(np.isfinite(np.asarray(values, dtype=float))):
+            raise UsageError(f"{name}: {key} is not finite; label it again or leave it out")
+    if not abs(atoms.cell.volume) > 0:
+        raise UsageError(f"{name}: has no cell, so its stress means nothing; leave it out")
+
+
+def _refuse_unknown_elements(atoms: ase.Atoms, name: str, elements: Sequence[str] | None) -> None:
+    unknown = sorted(set(atoms.symbols) - set(elements or atoms.symbols))
+    if unknown:
+        raise UsageError(
+            f"{name}: holds {', '.join(unknown)}, which the model lacks; it knows"
+            f" {', '.join(elements or ())}: leave the frame out or take another model"
+        )
+
+
+def _refuse_duplicates(frames: Sequence[ase.Atoms], names: Sequence[str]) -> None:
+    seen: dict[str, int] = {}
+    for number, atoms in enumerate(frames):
+        if ID not in atoms.info:
+            continue
+        first = seen.setdefault(str(atoms.info[ID]), number)
+        if first != number:
+            raise UsageError(
+                f"{names[number]}: has the {ID} of {names[first]}; give each source a name of its"
+                " own, or leave one out"
+            )
+    for first, second in _pairs_alike(frames):
+        raise UsageError(
+            f"{names[second]}: has the atoms, cell and positions of {names[first]}; leave one out"
+        )
+
+
+def _pairs_alike(frames: Sequence[ase.Atoms]) -> Iterator[tuple[int, int]]:
+    """Find frames that are the same but for whole cells; candidates come from a fingerprint."""
+    by_atoms: dict[bytes, list[int]] = defaultdict(list)
+    for number, atoms in enumerate(frames):
+        by_atoms[atoms.numbers.tobytes()].append(number)
+    for group in by_atoms.values():
+        scaled = [frames[i].cell.scaled_positions(frames[i].positions) for i in group]
+        waves = [np.exp(2j * np.pi * positions).mean(axis=0) for positions in scaled]
+        prints = [
+            np.concatenate([frames[i].cell.array.ravel(), wave.real, wave.imag])
+            for i, wave in zip(group, waves, strict=True)
+        ]
+        for i, j in sorted(cKDTree(prints).query_pairs(10 * DUPLICATE_A)):
+            apart = scaled[i] - scaled[j]
+            apart -= np.round(apart)
+            cells = frames[group[i]].cell.array, frames[group[j]].cell.array
+            if (
+                np.abs(cells[0] - cells[1]).max() < DUPLICATE_A
+                and np.linalg.norm(apart @ cells[0], axis=1).max() < DUPLICATE_A
+            ):
+                yield group[i], group[j]
+
+
+def _refuse_divided_trajectories(frames: Sequence[ase.Atoms], names: Sequence[str]) -> None:
+    first: dict[str, int] = {}
+    for number, atoms in enumerate(frames):
+        if SPLIT not in atoms.info or TRAJECTORY not in atoms.info:
+            continue
+        before = first.setdefault(str(atoms.info[TRAJECTORY]), number)
+        if frames[before].info[SPLIT] != atoms.info[SPLIT]:
+            raise UsageError(
+                f"{names[number]}: is for {atoms.info[SPLIT]}, but {names[before]} of the same"
+                f" trajectory {atoms.info[TRAJECTORY]} is for {frames[before].info[SPLIT]}; frames"
+                " of a trajectory are too alike to be in two sets: give them one split"
+            )
+
+
+def _refuse_mixed_units(frames: Sequence[ase.Atoms], names: Sequence[str]) -> None:
+    """Compare energies an atom with a fit by composition, and the size of the forces."""
+    atoms_each = np.array([len(atoms) for atoms in frames], dtype=float)
+    energies = np.array([float(atoms.info[ENERGY]) for atoms in frames]) / atoms_each
+    expected = _robust_fit(compositions(frames) / atoms_each[:, None], energies)
+    tolerance = max(_SPREADS * _spread(energies - expected), LEAST_ENERGY_GAP)
+    odd = np.abs(energies - expected) > tolerance
+    for number in np.flatnonzero(odd).tolist():
+        known = ENERGY_UNITS | {"eV an atom": atoms_each[number]}
+        gaps = {
+            name: abs(factor * energies[number] - expected[number])
+            for name, factor in known.items()
+        }
+        unit = min(gaps, key=lambda name: gaps[name])
+        if gaps[unit] < min(tolerance, 0.2 * abs(energies[number] - expected[number])):
+            raise UsageError(
+                f"{names[number]}: its energy of {energies[number]:.4g} an atom fits the others,"
+                f" {expected[number]:.4g} eV, only as {unit}; multiply it by {known[unit]:.6g}"
+            )
+    _refuse_mixed_forces(frames, names, ~odd)
+
+
+def _refuse_mixed_forces(
+    frames: Sequence[ase.Atoms], names: Sequence[str], sound: NDArray[np.bool_]
+) -> None:
+    sizes = np.array([np.sqrt(np.mean(atoms.arrays[FORCES] ** 2)) for atoms in frames])
+    logs = np.log(np.maximum(sizes, 1e-300))
+    middle, width = np.median(logs), max(_spread(logs), 0.25)
+    off = logs - middle
+    warm = np.array([float(atoms.info.get(TEMPERATURE, 0.0)) >= WARM_K for atoms in frames])
+    far = np.abs(off) > max(3 * width, np.log(LEAST_FORCE_RATIO))
+    for suspects in (far & sound & (off > 0), far & sound & warm & (off < 0)):
+        if not suspects.any():
+            continue
+        # Many tell their unit better than one, whose forces may be large or small anyway.
+        usual = float(np.median(off[suspects]))
+        gaps = {name: abs(usual + np.log(factor)) for name, factor in FORCE_UNITS.items()}
+        unit = min(gaps, key=lambda name: gaps[name])
+        if gaps[unit] < min(3 * width, 0.4 * abs(usual)):
+            number = int(np.flatnonzero(suspects)[0])
+            raise UsageError(
+                f"{names[number]}: its forces of {sizes[number]:.3g} rms fit the others,"
+                f" {np.exp(middle):.3g} eV/Å, only as {unit}; multiply them by"
+                f" {FORCE_UNITS[unit]:.6g}"
+            )
+
+
+def _refuse_wrong_stress(frames: Sequence[ase.Atoms], names: Sequence[str]) -> None:
+    """Compare pressures with volumes and energies among frames of one composition."""
+    counts = compositions(frames)
+    sizes = counts.sum(axis=1)
+    volumes = np.log(np.array([atoms.get_volume() for atoms in frames]) / sizes)
+    energies = np.array([float(atoms.info[ENERGY]) for atoms in frames]) / sizes
+    pressures = np.array([-np.trace(stress_of(atoms)) / 3 for atoms in frames])
+    _, group = np.unique(np.round(counts / sizes[:, None], 3), axis=0, return_inverse=True)
+    group = group.ravel()
+    runs = [str(atoms.info.get(TRAJECTORY, "")) for atoms in frames]
+    _, run = np.unique(np.array(runs), return_inverse=True)
+    for label, kind in ((group, "composition"), (run, "trajectory")):
+        for which in np.unique(label):
+            own = np.flatnonzero(label == which)
+            if len(np.unique(group[own])) == 1:
+                _refuse_rising_pressure(own, kind, volumes, energies, pressures, names)
+    enough = np.flatnonzero(np.bincount(group)[group] >= _FEWEST)
+    if len(enough):
+        _refuse_turned_stress(enough, group, volumes, energies, pressures, names)
+
+
+def _refuse_rising_pressure(
+    own: NDArray[np.intp],
+    kind: str,
+    volumes: NDArray[np.float64],
+    energies: NDArray[np.float64],
+    pressures: NDArray[np.float64],
+    names: Sequence[str],
+) -> None:
+    # The energy stands for the temperature, whose own pressure could hide the volume's.
+    dense = own[volumes[own] <= np.quantile(volumes[own], 0.05) + np.log(DENSE)]
+    if len(dense) < _FEWEST or np.ptp(volumes[dense]) < np.log(1.05):
+        return
+    design = np.column_stack([volumes[dense], energies[dense], np.ones(len(dense))])
+    slopes, _, rank, _ = np.linalg.lstsq(design, pressures[dense], rcond=None)
+    rest = pressures[dense] - design @ slopes
+    if rank < 3 or len(dense) < 4:
+        return
+    variance = rest @ rest / (len(dense) - 3) * np.linalg.inv(design.T @ design)[0, 0]
+    if slopes[0] > _CERTAIN * np.sqrt(variance):
+        raise UsageError(
+            f"{names[dense[0]]} and {len(own) - 1} more of its {kind}: their pressure rises"
+            f" with the volume, so {STRESS} has the wrong sign; expected tension positive, as in"
+            " ASE: multiply it by -1"
+        )
+
+
+def _refuse_turned_stress(
+    enough: NDArray[np.intp],
+    group: NDArray[np.intp],
+    volumes: NDArray[np.float64],
+    energies: NDArray[np.float64],
+    pressures: NDArray[np.float64],
+    names: Sequence[str],
+) -> None:
+    labels = group[enough]
+    own = [labels == which for which in np.unique(labels)]
+    columns = [volumes[enough], volumes[enough] ** 2, volumes[enough] ** 3, energies[enough]]
+    design = np.column_stack([*columns, *own]).astype(float)
+    given = pressures[enough]
+    expected = _robust_fit(design, given)
+    spread = _spread(given - expected)
+    tolerance = max(_PRESSURE_SPREADS * spread, LEAST_PRESSURE_GAP)
+    gaps, turned = np.abs(given - expected), np.abs(-given - expected)
+    wrong = np.flatnonzero((gaps > tolerance) & (turned < np.minimum(4 * spread, 0.25 * gaps)))
+    if len(wrong):
+        raise UsageError(
+            f"{names[enough[wrong[0]]]}: its {STRESS} fits the other frames only with the opposite"
+            " sign; expected tension positive, as in ASE: multiply it by -1"
+        )
+
+
+def _robust_fit(design: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit by least absolute deviations, which the lesser half can't draw away; what it expects."""
+    weights = np.ones(len(target))
+    expected = target
+    for _ in range(50):
+        roots = np.sqrt(weights)
+        solution = np.linalg.lstsq(design * roots[:, None], target * roots, rcond=None)[0]
+        expected = design @ solution
+        weights = 1 / np.maximum(np.abs(target - expected), 1e-6)
+    return expected
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """Return the standard deviation as the median's, blind to outliers."""
+    return float(1.4826 * np.median(np.abs(values - np.median(values))))
