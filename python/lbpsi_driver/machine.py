@@ -43,7 +43,8 @@ _FORCES_LIMIT_S = 300.0
 _SITES = 4
 _SPACING_A = 2.9
 _RATTLE_A = 0.1
-_USUAL_ELEMENTS = ("Li", "B", "P", "S", "I")
+USUAL_ELEMENTS = ("Li", "B", "P", "S", "I")
+"""A check's cell holds those that the model knows."""
 # The value in LAMMPS' update.cpp, which newer constants of nature differ from by more than 1e-10.
 _BAR_PER_EV_PER_A3 = 1.6021765e6
 
@@ -109,9 +110,9 @@ class Machine:
     @cached_property
     def cell(self) -> Path:
         """A data file with a rattled, sheared lattice of elements that the model knows."""
-        usual = [element for element in _USUAL_ELEMENTS if element in self.elements]
+        usual = [element for element in USUAL_ELEMENTS if element in self.elements]
         path = self.folder / "cell.data"
-        structure.write_data(path, _lattice(usual or self.elements[:5]))
+        structure.write_data(path, lattice(usual or self.elements[:5]))
         return path
 
     @cached_property
@@ -333,7 +334,7 @@ def quiet() -> Iterator[None]:
         root.removeHandler(silent)
 
 
-def _lattice(elements: Sequence[str]) -> Atoms:
+def lattice(elements: Sequence[str]) -> Atoms:
     """Make a rattled, sheared simple cubic lattice: forces everywhere and no atoms in contact."""
     rng = np.random.default_rng(1)
     sites = np.stack(np.meshgrid(*[np.arange(_SITES)] * 3, indexing="ij"), -1).reshape(-1, 3)

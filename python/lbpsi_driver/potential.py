@@ -6,13 +6,18 @@ A MACE ``.model`` becomes the ML-IAP ``.pt`` that ``pair_style mliap/py`` (stock
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import io
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
+
+from ase.data import chemical_symbols
 
 from lbpsi_driver import manifest
 from lbpsi_driver.config import PotentialOptions, UsageError
@@ -68,10 +73,28 @@ def heads(path: Path) -> list[str]:
     UsageError
         Where the file is no MACE model.
     """
-    return _heads(_load_mace(path))
+    return _heads(read_model(path))
 
 
-def _load_mace(path: Path) -> Any:
+def known_elements(path: Path) -> list[str]:
+    """Return the elements that a MACE ``.model`` knows, by atomic number.
+
+    Raises
+    ------
+    UsageError
+        Where the file is no MACE model.
+    """
+    return [chemical_symbols[int(number)] for number in read_model(path).atomic_numbers]
+
+
+def read_model(path: Path) -> Any:
+    """Return a MACE model on the CPU, as its file holds it; loading runs code from the file.
+
+    Raises
+    ------
+    UsageError
+        Where the file is no MACE model.
+    """
     torch = import_torch()
     import_mace()
     try:
@@ -91,7 +114,51 @@ def _heads(model: Any) -> list[str]:
     return list(getattr(model, "heads", None) or ["Default"])
 
 
-def export(path: Path, target: Path, *, dtype: str = "float32", head: str | None = None) -> None:
+@contextmanager
+def default_dtype(dtype: str) -> Iterator[None]:
+    """Make a precision torch's default for a while: MACE's buffers and calculators follow it."""
+    torch = import_torch()
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(getattr(torch, dtype))
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
+CUEQ_PACKAGES = ("cuequivariance", "cuequivariance_torch", "cuequivariance_ops_torch")
+"""Modules that a model with cuEquivariance's kernels needs where it is exported and run."""
+
+
+def refuse_cueq() -> None:
+    """Refuse cuEquivariance where it can't run.
+
+    Raises
+    ------
+    UsageError
+        Where there is no CUDA GPU or a package is missing.
+    """
+    if not import_torch().cuda.is_available():
+        raise UsageError(
+            "--cueq: torch sees no CUDA GPU here; export on the machine that will run the model,"
+            " or leave --cueq out"
+        )
+    missing = [name for name in CUEQ_PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"--cueq: no {', '.join(missing)} here; pip install cuequivariance-torch"
+            " cuequivariance-ops-torch-cu12 (or -cu13, as torch's CUDA), or leave --cueq out"
+        )
+
+
+def export(
+    path: Path,
+    target: Path,
+    *,
+    dtype: str = "float32",
+    head: str | None = None,
+    cueq: bool = False,
+) -> None:
     """Write a MACE ``.model`` as the ML-IAP ``.pt`` that LAMMPS loads.
 
     Parameters
@@ -104,31 +171,37 @@ def export(path: Path, target: Path, *, dtype: str = "float32", head: str | None
         Precision of the exported model.
     head : str, optional
         Head of a multihead model; default: its last.
+    cueq : bool
+        Use cuEquivariance's kernels: such a model runs on CUDA GPUs alone.
 
     Raises
     ------
     UsageError
-        Where the file is no MACE model or has no such head, or the target can't be written.
+        Where the file is no MACE model or has no such head, the target can't be written, or
+        cuEquivariance is wanted and can't run here.
     """
-    model = _load_mace(path)
+    model = read_model(path)
     known = _heads(model)
     if head is not None and head not in known:
         raise UsageError(f"--head {head}: {path.name} has no such head; one of: {', '.join(known)}")
 
     torch, mace = import_torch(), import_mace()
-    precision = getattr(torch, dtype)
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(precision)  # the wrapper's own buffers follow the default
-    try:
-        wrapped = mace.LAMMPS_MLIAP_MACE(
-            model.to(precision).eval(), **({"head": head} if head else {})
-        )
-    finally:
-        torch.set_default_dtype(before)
+    with default_dtype(dtype):
+        model = model.to(getattr(torch, dtype)).eval()
+        if cueq:
+            model = _with_cueq(model)
+        wrapped = mace.LAMMPS_MLIAP_MACE(model, **({"head": head} if head else {}))
     # On a full disk torch.save raises a RuntimeError of its own and leaves half a file.
     content = io.BytesIO()
     torch.save(wrapped, content)
     manifest.write_atomic(target, content.getvalue())
+
+
+def _with_cueq(model: Any) -> Any:
+    refuse_cueq()
+    convert = importlib.import_module("mace.cli.convert_e3nn_cueq")
+    # As mace_create_lammps_model does: for CPU, since the fused convolution knows no ghost atoms.
+    return convert.run(model, device="cpu").eval()
 
 
 def prepare(options: PotentialOptions, folder: Path, elements: Sequence[str]) -> Path:
