@@ -182,7 +182,8 @@ def run_all(verb: str, runs: dict[str, engine.DeckRun]) -> None:
     Raises
     ------
     UsageError
-        On rank 0, after all the others have ended, for each deck that stopped.
+        On rank 0, after all the others have ended, for each deck that stopped; an
+        ``engine.RunawayError`` where each of these ran away.
     SystemExit
         On the other ranks then.
     """
@@ -201,7 +202,9 @@ def run_all(verb: str, runs: dict[str, engine.DeckRun]) -> None:
             what = "; ".join(f"{name}: {error}".removeprefix(": ") for name, error in failed)
             kept = [name for name in runs if name not in dict(failed)]
             others = f"; finished and kept: {', '.join(kept)}" if kept else ""
-            raise UsageError(f"{verb} stopped: {what}{others}")
+            ran_away = all(isinstance(error, engine.RunawayError) for _, error in failed)
+            kind = engine.RunawayError if ran_away else UsageError
+            raise kind(f"{verb} stopped: {what}{others}")
 
     parallel.on_root(check)
 

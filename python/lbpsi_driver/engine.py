@@ -51,6 +51,14 @@ class EngineError(UsageError):
     """LAMMPS stopped: one line that says why and what to do."""
 
 
+class RunawayError(EngineError):
+    """The cell boiled off or exploded: what was written before that is sound."""
+
+
+class _StrandedRunawayError(RunawayError, parallel.StrandedError):
+    """It did so on one rank alone."""
+
+
 @dataclass(frozen=True)
 class DeckRun:
     """A deck with its variables in a folder.
@@ -119,7 +127,7 @@ class DeckRun:
         Raises
         ------
         EngineError
-            Where LAMMPS stops with an error.
+            Where LAMMPS stops with an error; a `RunawayError` where the cell is to blame.
         UsageError
             Where the folder can't be written.
         """
@@ -323,12 +331,17 @@ def _run(arguments: list[str], deck: str, comm: Any, *, stock: bool) -> None:
         try:
             lmp.file(deck)
         except MPIAbortException as err:
-            raise parallel.StrandedError(explain(str(err.message))) from err
+            raise _error(str(err.message), parallel.StrandedError, _StrandedRunawayError) from err
         except Exception as err:
-            raise EngineError(explain(str(err))) from err
+            raise _error(str(err), EngineError, RunawayError) from err
 
 
-_REASONS: tuple[tuple[str, str], ...] = (
+def _error(text: str, kind: type[UsageError], if_ran_away: type[UsageError]) -> UsageError:
+    ran_away = any(re.search(pattern, text) for pattern, _ in _RUNAWAYS)
+    return (if_ran_away if ran_away else kind)(explain(text))
+
+
+_RUNAWAYS: tuple[tuple[str, str], ...] = (
     (
         r"fix-id density_below_guard met on step (\d+) with value (\S+)",
         "step {0}: the density fell to {1} of its start: the cell boils off; the model may not know"
@@ -344,11 +357,6 @@ _REASONS: tuple[tuple[str, str], ...] = (
         "step {0}: the temperature ran away to {1} K; a shorter --timestep, or another --model",
     ),
     (
-        r"fix-id disk_below_guard met on step (\d+) with value (\S+)",
-        "step {0}: {1} MB of disk left: free some space and run the same command again; finished"
-        " parts are kept",
-    ),
-    (
         r"Lost atoms: original (\d+) current (\d+)",
         "atoms were lost ({0} -> {1}): they moved too far in a step; a shorter --timestep,"
         " a longer --warm, or another --model",
@@ -357,6 +365,15 @@ _REASONS: tuple[tuple[str, str], ...] = (
         r"Non-numeric|NaN|not numeric",
         "forces or pressure are no numbers: the run exploded; a shorter --timestep, a longer"
         " --warm, or another --model",
+    ),
+)
+
+_REASONS: tuple[tuple[str, str], ...] = (
+    *_RUNAWAYS,
+    (
+        r"fix-id disk_below_guard met on step (\d+) with value (\S+)",
+        "step {0}: {1} MB of disk left: free some space and run the same command again; finished"
+        " parts are kept",
     ),
     (
         r"Unrecognized pair style '?([^'\s]+)",

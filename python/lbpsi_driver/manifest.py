@@ -33,7 +33,18 @@ FILE = "manifest.json"
 FORMAT = 1
 
 NOT_PHYSICS = frozenset(
-    {"force", "threads", "output", "device", "ranks", "workers", "python", "command"}
+    {
+        "force",
+        "threads",
+        "output",
+        "device",
+        "ranks",
+        "workers",
+        "python",
+        "command",
+        "timeout",
+        "doubts",
+    }
 )
 """Options that may differ between the start of a run and its continuation, at any depth."""
 
@@ -262,6 +273,11 @@ def sha256(path: Path) -> str:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as err:
         raise UsageError(f"{path}: {err.strerror}; expected a readable file") from err
+
+
+def is_whole(path: Path, digest: str | None) -> bool:
+    """Tell whether a file is there with the content that it had; any content without a digest."""
+    return path.is_file() and digest in (None, sha256(path))
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:

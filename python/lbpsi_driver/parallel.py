@@ -49,11 +49,11 @@ class Share(Generic[T]):
 
 @dataclass(frozen=True)
 class Outcome(Generic[R]):
-    """Result of a task, or the one line that says why there is none."""
+    """Result of a task, or the error, of one line, that says why there is none."""
 
     number: int
     result: R | None = None
-    error: str | None = None
+    error: UsageError | None = None
 
 
 class StrandedError(UsageError):
@@ -176,7 +176,7 @@ def run_all(tasks: Sequence[T], work: Callable[[T, Any], R]) -> list[Outcome[R]]
         except UsageError as err:
             if isinstance(err, StrandedError) and share.comm.Get_size() > 1:
                 abort(1, str(err))
-            outcomes.append(Outcome(number, error=str(err)))
+            outcomes.append(Outcome(number, error=err))
         except Exception as err:
             if size() > 1:
                 abort(1, f"{type(err).__name__}: {err}")

@@ -109,6 +109,11 @@ def read_model(path: Path) -> Any:
     return model
 
 
+def parameters(model: Any) -> int:
+    """Return how many numbers of a MACE model are fitted."""
+    return sum(one.numel() for one in model.parameters())
+
+
 def _heads(model: Any) -> list[str]:
     # Models of before there were heads have none by name.
     return list(getattr(model, "heads", None) or ["Default"])

@@ -25,7 +25,8 @@ def test_one_rank_runs_all_and_keeps_errors_apart():
 
     outcomes = parallel.run_all(["a", "bad", "c"], work)
     assert [one.result for one in outcomes] == ["A", None, "C"]
-    assert outcomes[1].error == "no good"
+    assert isinstance(outcomes[1].error, UsageError)
+    assert str(outcomes[1].error) == "no good"
 
 
 def test_no_tasks():
@@ -67,7 +68,7 @@ def work(task, comm):
     return comm.allreduce(1)
 outcomes = parallel.run_all(range(3), work)
 if outcomes is not None:
-    print([(one.number, one.result, one.error) for one in outcomes])
+    print([(one.number, one.result, one.error and str(one.error)) for one in outcomes])
 def refuse():
     raise UsageError("said once")
 try:

@@ -82,7 +82,7 @@ def test_bad_settings_are_refused(tmp_path, text, message):
 def test_without_cp2k_it_says_so(tmp_path):
     reference = toy(tmp_path).model_copy(update={"command": "no_such_cp2k --shell"})
     with pytest.raises(WorkerError, match=r"no_such_cp2k.*install CP2K .*command"):
-        Worker(reference, tmp_path)
+        Worker(reference, tmp_path).start()
 
 
 @needs_cp2k

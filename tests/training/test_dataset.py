@@ -3,6 +3,7 @@ import re
 import numpy as np
 import pytest
 import toy_labels
+from ase.build import bulk
 
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import dataset
@@ -48,10 +49,9 @@ def test_missing_and_infinite_forces(frames):
 
 def test_stress_of_other_shapes(frames):
     voigt = frames[3].info["REF_stress"]
-    full = voigt[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
-    assert np.array_equal(dataset.stress_of(frames[3]), full)
-    frames[3].info["REF_stress"] = full
-    assert np.array_equal(dataset.stress_of(frames[3]), full)
+    assert np.array_equal(dataset.stress_of(frames[3]), voigt)
+    frames[3].info["REF_stress"] = voigt[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
+    assert np.array_equal(dataset.stress_of(frames[3]), voigt)
     dataset.check(frames)
     frames[3].info["REF_stress"] = voigt[:3]
     refused(frames, "frame 3", "3 components")
@@ -149,6 +149,49 @@ def test_stress_sign_of_single_frames(frames, every):
     assert int(re.match(r"frame (\d+)", str(caught.value))[1]) in odd
 
 
+def strained(number: int, seed: int = 0):
+    """Frames of one volume and composition whose stresses are shears about a pressure of zero."""
+    rng = np.random.default_rng(seed)
+    made = []
+    for i in range(number):
+        atoms = bulk("Li", "bcc", a=3.55, cubic=True) * (2, 2, 2)
+        atoms.symbols[:] = 4 * ["S", "Li", "Li", "Li"]
+        strain = rng.normal(0, 0.03, (3, 3))
+        strain = np.eye(3) + strain + strain.T
+        atoms.set_cell(atoms.cell @ strain / np.cbrt(np.linalg.det(strain)), scale_atoms=True)
+        atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
+        toy_labels.label(atoms)
+        atoms.info |= {"frame_id": f"a/{i}", "trajectory": "a", "temperature": 600.0}
+        made.append(atoms)
+    return made
+
+
+def test_stress_sign_of_a_set_of_one_volume():
+    frames = strained(32)
+    assert np.ptp([atoms.get_volume() for atoms in frames]) < 1e-6
+    dataset.check(frames)
+    for atoms in frames:
+        atoms.info["REF_stress"] *= -1
+    refused(frames, "frame 0 (a/0) and 31 more", "opposite to that of REF_forces")
+
+
+@pytest.mark.parametrize("odd", [3, 20])
+def test_stress_sign_of_a_frame_without_pressure(odd):
+    frames = strained(32)
+    frames[odd].info["REF_stress"][:3] -= frames[odd].info["REF_stress"][:3].mean()
+    dataset.check(frames)
+    frames[odd].info["REF_stress"] *= -1
+    refused(frames, f"frame {odd} ", "opposite sign")
+
+
+def test_stress_sign_of_a_trajectory():
+    frames = strained(32)
+    for atoms in frames[8:14]:
+        atoms.info["trajectory"] = "b"
+        atoms.info["REF_stress"] *= -1
+    refused(frames, "frame ", "opposite sign")
+
+
 def test_split_keeps_trajectories_together(frames, tmp_path):
     for atoms in frames:
         del atoms.info["split"]
@@ -193,3 +236,14 @@ def test_one_trajectory_is_not_divided(frames, tmp_path):
     joined = dataset.read([tmp_path / "a.extxyz", tmp_path / "b.extxyz"])
     assert joined.names[49].endswith("b.extxyz: frame 1")
     assert dataset.split(joined, 0.01, seed=1).of_split("valid").atoms
+
+
+def test_doubts_may_be_overruled_and_faults_not(frames, caplog):
+    for atoms in frames[:12]:
+        atoms.info["REF_energy"] /= HARTREE
+    refused(frames, "Hartree", "--doubts warn")
+    dataset.check(frames, doubts="warn")
+    assert "Hartree" in caplog.text
+    frames[3].info["REF_energy"] = np.nan
+    with pytest.raises(UsageError, match="not finite"):
+        dataset.check(frames, doubts="warn")

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 import tiny_mace
@@ -19,7 +20,7 @@ pytest.importorskip("mace", reason="needs the [mace] extra")
 
 from lbpsi_driver import potential
 from lbpsi_driver.config import UsageError
-from lbpsi_driver.training import e0s
+from lbpsi_driver.training import e0s, mace_run
 from lbpsi_driver.training.fit import configuration, fit
 from lbpsi_driver.training.frames import read_frames, write_frames
 from lbpsi_driver.training.models import mace_calculator
@@ -36,6 +37,13 @@ TINY = {
     "cutoff": 4.0,
     "batch": 4,
 }
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _maces():
+    """MACE is forked, but where a test starts the command line."""
+    with forked.maces():
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -381,3 +389,15 @@ def test_options_that_a_foundation_overrides_are_named(data, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         fit(options, dry_run=True)
     assert "--channels has no effect" in caplog.text
+
+
+def test_a_loss_that_is_no_number_leaves_no_model_later_either(tmp_path):
+    results = tmp_path / "mace" / "results"
+    results.mkdir(parents=True)
+    row = {"mode": "eval", "head": "Default", "epoch": 4, "time": 1.0}
+    row |= {"loss": float("nan"), "rmse_e_per_atom": 0.1, "rmse_f": 0.1}
+    (results / "a_run-1_train.txt").write_text(json.dumps(row) + "\n")
+    training = mace_run.Training(tmp_path, "a", 1, 5, 9, None, 1)
+    with pytest.raises(UsageError, match="no longer a number at epoch 4; give a lower --rate"):
+        training.carry_out(print)
+    assert list(tmp_path.rglob("*.model")) == []

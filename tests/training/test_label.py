@@ -118,11 +118,43 @@ def test_failures_are_set_aside_with_their_reason(tmp_path, troubling, caplog):
         ids[5],
     ]
     assert sorted(log.read_text().split()).count(troubled.DIES) == 2
-    assert json.loads((tmp_path / "out/set_aside.json").read_text()) == [
-        one.model_dump() for one in result.set_aside
-    ]
+    listed = [one.model_dump() for one in result.set_aside]
+    assert json.loads((tmp_path / "out/set_aside.json").read_text()) == listed
     assert "sodium" in str(result.table().caption)
     assert all(one in caplog.text for one in ids[1:4])
+
+
+def test_frames_set_aside_are_tried_again_without_their_list(tmp_path, troubling):
+    make, log = troubling
+    one = options(tmp_path, cued("Li", *11 * [troubled.RAISES]), reference=make(), workers=1)
+    first = label(one)
+    assert len(first.set_aside) == 11
+    begun = len(log.read_text().split())
+    assert label(one) == first
+    assert len(log.read_text().split()) == begun
+    (tmp_path / "out/set_aside.json").unlink()
+    # More failures than are taken for the reference's fault: one frame has its label already.
+    assert label(one) == first
+    assert len(log.read_text().split()) == begun + 11
+
+
+def test_frame_that_takes_too_long_is_set_aside(tmp_path, troubling):
+    make, log = troubling
+    reference = make() | {"timeout": 0.05}
+    frames = cued("Li", troubled.HANGS, "S")
+    result = label(options(tmp_path, frames, reference=reference, workers=1))
+    assert [one.frame_id for one in result.set_aside] == [frames[1].info["frame_id"]]
+    assert result.set_aside[0].reason.startswith("no result after 0.05 minutes; [train.reference]")
+    assert log.read_text().split() == ["Li", troubled.HANGS, "S"]
+
+
+def test_labelled_file_cut_in_half_is_made_again(tmp_path):
+    one = options(tmp_path)
+    result = label(one)
+    content = result.file.read_bytes()
+    result.file.write_bytes(content[: len(content) // 2])
+    assert label(one) == result
+    assert result.file.read_bytes() == content
 
 
 def test_no_label_at_all_is_an_error(tmp_path, troubling):
@@ -169,7 +201,7 @@ def unfinish(folder: Path) -> None:
     """As if it had been interrupted before its end."""
     path = folder / "manifest.json"
     content = json.loads(path.read_text())
-    content["runs"]["train label"]["state"] = "running"
+    content["runs"]["label"]["state"] = "running"
     path.write_text(json.dumps(content))
 
 

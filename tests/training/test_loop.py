@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import ase
 import ase.io
+import forked
 import numpy as np
 import pytest
 import tiny_mace
@@ -121,14 +122,27 @@ def committee(start: Path, *names: str) -> list[Path]:
     return [start / f"{name}.model" for name in names]
 
 
-@pytest.fixture
-def in_process(monkeypatch):
-    """Explore in this process: starting another one takes longer than what it does."""
+@pytest.fixture(scope="module", autouse=True)
+def _maces():
+    with forked.maces():
+        yield
 
+
+@contextlib.contextmanager
+def pool_in_process() -> Iterator[None]:
     def call(_verb, function, jobs, _workers):
         return {name: pool.Outcome(function(*job)) for name, job in jobs.items()}
 
-    monkeypatch.setattr(pool, "run", call)
+    with pytest.MonkeyPatch.context() as change:
+        change.setattr(pool, "run", call)
+        yield
+
+
+@pytest.fixture
+def in_process():
+    """Explore in this process: starting another one takes longer than what it does."""
+    with pool_in_process():
+        yield
 
 
 # --- parts ---
@@ -226,30 +240,15 @@ def looped(start, tmp_path_factory):
 
 def kill_when(wanted: LoopOptions, path: Path) -> None:
     """Run the loop in another process and kill -9 it as soon as a file is there."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT],
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    process.stdin.write(wanted.model_dump_json(exclude_unset=True))
-    process.stdin.close()
+    with pool_in_process():
+        process = forked.start(run, wanted)
     deadline = time.monotonic() + 300
     while not path.exists():
-        assert process.poll() is None, process.stderr.read()
+        assert process.is_alive()
         assert time.monotonic() < deadline
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-SCRIPT = """
-import json, sys
-from lbpsi_driver.training.loop import loop
-from lbpsi_driver.training.options import LoopOptions
-loop(LoopOptions(**json.load(sys.stdin)))
-"""
+    process.join()
 
 
 def test_it_fits_explores_labels_and_refits(looped):

@@ -158,6 +158,16 @@ def test_relaxing_takes_an_overlap_apart():
     atoms = argon()
     atoms.positions[1] = atoms.positions[0] + [2.2, 0.3, 0.1]
     before = np.linalg.norm(atoms.get_forces(), axis=1).max()
-    md.relax(atoms, 200, force_eV_per_A=0.05)
+    seen = []
+    md.relax(atoms, 60, lambda now, step, kelvin: seen.append((step, now.get_potential_energy())))
     after = np.linalg.norm(atoms.get_forces(), axis=1).max()
-    assert before > 1 > 0.051 > after
+    assert before > 1 > md.RELAXED >= after
+    assert [step for step, _ in seen][:2] == [-60, -57]
+    assert seen[0][1] > seen[-1][1]
+
+
+def test_relaxing_ends_where_atoms_fall_into_each_other():
+    atoms = argon()
+    atoms.positions[1] = atoms.positions[0] + [0.9, 0.0, 0.0]
+    with pytest.raises(md.RunawayError, match="Ar fell into each other at step -10"):
+        md.relax(atoms, 10)

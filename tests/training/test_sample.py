@@ -5,6 +5,7 @@ The dynamics is that of a Lennard-Jones reference; the shipped model describes w
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -39,7 +40,7 @@ COLD = {"time": 0.05, "temperature": [300, 300], "volume": [1, 1]}
 
 def md(name: str, **changes) -> dict:
     source = {"kind": "md", "name": name, "data": CELL, "calculator": "reference"}
-    return source | {"minimise": 5, "segment": [COLD], "every": 0.01} | changes
+    return source | {"minimise": 0, "segment": [COLD], "every": 0.01} | changes
 
 
 def options(folder: Path, *sources: dict, **changes) -> SampleOptions:
@@ -72,6 +73,24 @@ def test_frames_of_dynamics_know_where_they_are_from(tmp_path):
     before = (folder / "trajectory.extxyz").stat()
     trajectories.run(options(tmp_path, md("cold")).source[0], options(tmp_path, md("cold")), folder)
     assert (folder / "trajectory.extxyz").stat() == before
+
+
+def test_the_way_down_is_recorded_and_gone_on_with(tmp_path):
+    cell = read_cell(CELL)
+    cell.rattle(0.3, seed=3)
+    store.write_frames(tmp_path / "rattled.extxyz", [cell])
+    one = options(tmp_path, md("cold", minimise=12, data=tmp_path / "rattled.extxyz"))
+    folder = run_alone(one)
+    # every third step of at most 12, then the dynamics
+    assert steps(folder) == [-12, -9, -6, -3, 10, 20, 30, 40, 50]
+    frames = store.read_frames(folder / "trajectory.extxyz")
+    assert [frame.info[store.TEMPERATURE] for frame in frames[:5]] == [0, 0, 0, 0, 300]
+    positions = [frame.positions for frame in frames[:4]]
+    assert all((one != other).any() for one, other in itertools.pairwise(positions))
+    store.write_frames(folder / "trajectory.extxyz", frames[:2])
+    (folder / "done").unlink()
+    run_alone(one)
+    assert steps(folder) == [-12, -9, -6, -3, 10, 20, 30, 40, 50]
 
 
 @pytest.mark.parametrize("kept", [0.0, 0.3, 0.61, 0.8, 1.0])
@@ -150,6 +169,7 @@ def test_strained_frames_follow_their_parents(tmp_path):
     for number, frame in enumerate(parents["strained"]):
         assert frame.info[store.ID] == f"strained/{number}"
         assert frame.info[store.TRAJECTORY] == "cold"
+        assert store.TEMPERATURE not in frame.info
         old = by_step[frame.info[store.STEP]]
         ratios.append(frame.get_volume() / old.get_volume())
         deformation = np.linalg.solve(old.cell.array, frame.cell.array) / np.cbrt(ratios[-1])
@@ -187,6 +207,12 @@ def test_files_keep_what_their_frames_say(tmp_path):
         ("a.extxyz", "3\nnothing\nLi 0 0\n", "frame 0"),
         ("a.xyz", "1\n\nLi 0 0 0\n", "frame 0 has no cell"),
         ("a.cif", "nonsense", "path = "),
+        ("a.extxyz", '1\nLattice="9 0 0 0 9 0 0 0 9"\nLi nan 0 0\n', "frame 0 has positions"),
+        (
+            "a.extxyz",
+            '1\nLattice="9 0 0 0 9 0 0 0 9" split=training\nLi 0 0 0\n',
+            "frame 0 is for 'training'; expected train, valid, test",
+        ),
     ],
 )
 def test_bad_files_are_one_line(tmp_path, name, content, message):
@@ -216,6 +242,27 @@ def test_frames_of_a_melt_quench(tmp_path):
     assert temperatures.max() > 900
     assert temperatures[-3:].mean() < 600
     assert sorted(frames[0].symbols) == sorted(read_cell(CELL).symbols)
+
+
+def test_a_full_disk_is_no_runaway(tmp_path):
+    own = tmp_path / "lj.in"
+    # The guard's limit, MB: of two values of an index variable the first counts.
+    own.write_text((DATA / "lj.in").read_text() + "variable guard_disk index 1e12\n")
+    source = quench("glass", "lj.in")
+    source["quench"]["potential"] = str(own)
+    one = options(tmp_path, source)
+    with pytest.raises(UsageError, match="MB of disk left: free some space"):
+        run_alone(one)
+    folder = one.output / "sources" / "glass"
+    assert (folder / "quench" / "trajectory.dump").stat().st_size > 0
+    assert not (folder / "stopped").exists()
+    assert not (folder / "done").exists()
+
+
+def test_a_quench_has_the_precision_and_time_step_of_the_stage(tmp_path):
+    one = options(tmp_path, quench("q", "lj.in"), dtype="float64", timestep=0.5)
+    wanted = one.source[0].quench_options(CELL, tmp_path, one)
+    assert (wanted.dtype, wanted.timestep) == ("float64", 0.5)
 
 
 def test_a_melt_that_boils_off_keeps_its_frames(tmp_path):
@@ -361,6 +408,7 @@ FILE = {"kind": "file", "name": "there", "path": CELL}
         ([quench("q", "lj.in") | {"quench": {"rat": 3}}], {}, "source q: unknown option 'rat'"),
         ([quench("q", "lj.in") | {"quench": {"seed": 3}}], {}, "source q: quench.seed: .*leave it"),
         ([quench("q", "lj.in") | {"quench": {"rate": -1}}], {}, "source q: --rate -1"),
+        ([md("a", every=0.06)], {}, "source a: every = 0.06 ps: its segments last 0.05 ps"),
         ([md("a")], {"reference": {"kind": "vasp"}}, "source a: .*vasp labels frames"),
         ([md("a")], {"model": "no.model"}, "--model no.model"),
     ],
@@ -563,10 +611,11 @@ def test_sets_of_frames(tmp_path):
     )
     # a strained frame carries what its parent's file said of it
     frames = [frame("a", split="valid"), frame("a", split="valid"), frame("old", split="valid")]
-    frames += [frame("c"), frame("b")]
-    stage._split(one, frames, ["strained", "a", "b", "c", "b"])
-    assert [f.info[store.SPLIT] for f in frames[:3]] == ["test", "test", "valid"]
-    assert {f.info[store.SPLIT] for f in frames[3:]} <= {"train", "valid", "test"}
+    # nor are all parents selected themselves
+    frames += [frame("elsewhere", split="test"), frame("c"), frame("b")]
+    stage._split(one, frames, ["strained", "a", "b", "strained", "c", "b"])
+    assert [f.info[store.SPLIT] for f in frames[:4]] == ["test", "test", "valid", "test"]
+    assert {f.info[store.SPLIT] for f in frames[4:]} <= {"train", "valid", "test"}
     with pytest.raises(UsageError, match="trajectory a is for test and for train"):
         stage._split(one, [frame("a"), frame("a", split="train")], ["a", "b"])
 
@@ -616,3 +665,15 @@ def test_the_record_is_that_of_the_stage(tmp_path):
     made = [stage._made_of(o.source[0], o, "hash") for o in (one, other)]
     assert made[0] == made[1]
     assert manifest.sha256(CELL) in json.dumps(made[0])
+
+
+def test_a_reference_of_other_content_makes_another_trajectory(tmp_path):
+    made = []
+    for name, content in (("a", "one"), ("b", "one"), ("a", "two")):
+        model = tmp_path / f"{name}.model"
+        model.write_text(content)
+        reference = {"kind": "mace", "model": str(model)}
+        one = options(tmp_path, md("a"), reference=reference)
+        made.append(stage._made_of(one.source[0], one, "hash"))
+    assert made[0] == made[1]
+    assert made[0] != made[2]

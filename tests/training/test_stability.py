@@ -117,7 +117,7 @@ def predicted(frames, calculator):
 
 def test_hole_of_a_buckingham_pair_is_found_where_its_force_vanishes():
     cell = ase.Atoms("PS", [[1, 1, 1], [1, 1, 3.2]], cell=[20, 20, 20], pbc=True)
-    frames = [one for one in short_range.frames(cell, 60) if one.info[short_range.PAIR] == "P-S"]
+    frames = [one for one in short_range.frames([cell], 60) if one.info[short_range.PAIR] == "P-S"]
     places = {one.info[short_range.PLACE] for one in frames}
     assert places == {"alone", "in_cell"}
     root = brentq(buckingham_force, 1.1, 1.8)
@@ -138,7 +138,7 @@ def test_hole_of_a_buckingham_pair_is_found_where_its_force_vanishes():
 
 def test_a_repulsive_pair_passes_and_the_reference_stands_beside_it():
     cell = ase.Atoms("PS", [[1, 1, 1], [1, 1, 3.2]], cell=[20, 20, 20], pbc=True)
-    scan = [one for one in short_range.frames(cell, 20) if one.info[short_range.PAIR] == "P-S"]
+    scan = [one for one in short_range.frames([cell], 20) if one.info[short_range.PAIR] == "P-S"]
     scan = [one for one in scan if one.info[short_range.PLACE] == "alone"]
     for atoms in scan[1:]:
         copy = predicted([atoms], Buckingham())[0]

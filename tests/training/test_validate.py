@@ -142,6 +142,8 @@ def test_a_model_agrees_with_itself_wherever_it_is_asked(itself):
     assert result.cells["cell1"].melt_quench == "held"
     assert result.cells["cell1"].npt == "held"
     assert "energy against volume" not in result.limits
+    assert "errors" not in result.limits
+    assert result.not_tested == ()
 
 
 def test_the_card_has_what_shipped_cards_have_and_all_numbers(itself, model):
@@ -284,6 +286,15 @@ def test_errors_against_another_potential_are_those_counted_by_hand(
         )
     )
     assert "energy against volume is off" in result.limits
+    assert "errors on the independent test set are" in result.limits
+    assert set(result.not_tested) == {
+        "frames of its own NPT",
+        "the paper's test set",
+        "frames of its own melt-quench",
+        "drift of the energy at constant volume",
+        "pairs pressed together",
+        "coordination",
+    }
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     console.print(result.table())
     assert f"{found.force_rmse_meV_per_A:.0f}" in console.export_text()

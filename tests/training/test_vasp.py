@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import ase.io
@@ -11,9 +12,10 @@ import pytest
 import toy_labels
 import vasp_output
 
+from lbpsi_driver import manifest
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import frames as store
-from lbpsi_driver.training import vasp
+from lbpsi_driver.training import settings, vasp
 from lbpsi_driver.training.calculators import LabelError
 from lbpsi_driver.training.label import label
 from lbpsi_driver.training.options import LabelOptions, Reference
@@ -136,7 +138,8 @@ def test_bare_calls_write_then_read_what_has_run(tmp_path, monkeypatch):
     assert (third.labelled, third.waiting, len(third.set_aside)) == (2, 0, 1)
     assert third.next is None
     assert "not converged" in third.set_aside[0].reason
-    assert third.references == ("vasp settings shipped, vasp 6.3.0",)
+    shipped = manifest.sha256(settings.path_of("vasp", None))[:12]
+    assert third.references == (f"vasp settings shipped sha256:{shipped}, vasp 6.3.0",)
     wanted = {atoms.info["frame_id"]: vasp_output.labels_of(atoms) for atoms in frames()}
     for atoms in store.read_frames(third.file):
         own = wanted[atoms.info["frame_id"]]
@@ -160,3 +163,22 @@ def test_command_runs_in_each_folder(tmp_path):
     done = label(options(tmp_path, command=f"{sys.executable} {script}"))
     assert (done.labelled, done.waiting) == (2, 0)
     assert "VASP ended with code 0 before its end: Oh no" in done.set_aside[0].reason
+
+
+def test_command_that_takes_too_long_or_is_stopped_is_ended(folder):
+    (folder / "POTCAR").write_text("")
+    # A shell that starts another process, as a launcher does.
+    slow = "sleep 600 & echo $! > pid; wait"
+
+    def alive() -> bool:
+        stat = Path(f"/proc/{(folder / 'pid').read_text().strip()}/stat")
+        return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] != "Z"
+
+    with pytest.raises(LabelError, match=r"VASP: no result after 0\.01 minutes"):
+        vasp.run(folder, slow, stopped=threading.Event(), minutes=0.01)
+    assert not alive()
+    stopped = threading.Event()
+    threading.Timer(0.5, stopped.set).start()
+    with pytest.raises(LabelError, match="ended with code -15 before its end"):
+        vasp.run(folder, slow, stopped=stopped)
+    assert not alive()

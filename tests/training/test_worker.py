@@ -72,9 +72,23 @@ def test_death_is_told_with_the_last_words(monkeypatch, tmp_path):
         worker.evaluate(crystal(troubled.DIES))
 
 
+def test_death_between_frames_is_told_too(monkeypatch, tmp_path):
+    reference = troubled_reference(monkeypatch, tmp_path / "log")
+
+    def evaluate_after_death():
+        with Worker(reference) as worker:
+            worker.kill()
+            assert not worker.alive
+            worker.evaluate(crystal())
+
+    with pytest.raises(WorkerError, match="ended with code -9"):
+        evaluate_after_death()
+
+
 def test_killed_in_the_midst_of_a_frame(monkeypatch, tmp_path):
     log = tmp_path / "log"
     worker = Worker(troubled_reference(monkeypatch, log, wait=60))
+    worker.start()
 
     def kill():
         while not log.exists():
@@ -97,8 +111,8 @@ def test_killed_in_the_midst_of_a_frame(monkeypatch, tmp_path):
 )
 def test_what_cannot_start_says_why(change, message):
     reference = LENNARD_JONES.model_copy(update=change)
-    with pytest.raises(WorkerError, match=message):
-        Worker(reference)
+    with pytest.raises(WorkerError, match=message), Worker(reference):
+        pass
 
 
 def test_relative_paths_are_those_of_the_parent(tmp_path, monkeypatch):

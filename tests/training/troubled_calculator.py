@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ase.calculators.lj import LennardJones
 
-RAISES, NOT_A_NUMBER, DIES, DIES_ONCE, CHATTERS = "Na", "K", "Rb", "Cs", "Be"
+RAISES, NOT_A_NUMBER, DIES, DIES_ONCE, CHATTERS, HANGS = "Na", "K", "Rb", "Cs", "Be", "Mg"
 
 
 class Troubled(LennardJones):
@@ -31,7 +31,10 @@ class Troubled(LennardJones):
         if first == DIES or (first == DIES_ONCE and DIES_ONCE not in seen):
             print("out of luck", file=os.sys.stderr, flush=True)
             os._exit(3)
+        if first == HANGS:
+            time.sleep(600)
         if first == CHATTERS:
+            os.write(2, b"no text: \xff\n")
             print('{"energy": 0}', flush=True)
         super().calculate(atoms, list(properties), list(system_changes))
         if first == NOT_A_NUMBER:

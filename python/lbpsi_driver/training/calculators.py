@@ -9,7 +9,8 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -42,20 +43,28 @@ class Worker:
     Parameters
     ----------
     reference : Reference
-        What it runs: its kind, its environment's interpreter, its threads.
+        What it runs: its kind, its environment's interpreter, its threads, its time for a frame.
     folder : Path, optional
         Where it runs, for codes that write files; default: the present folder.
+
+    Attributes
+    ----------
+    name : str
+        Reference and interpreter, for messages.
+    versions : dict of str to str or None
+        Of the reference's packages, known once it has started.
 
     Raises
     ------
     WorkerError
-        The interpreter or the reference's package is missing.
+        The interpreter is missing.
     """
 
     def __init__(self, reference: Reference, folder: Path | None = None) -> None:
         # The worker's folder is not that which relative paths refer to.
         python = str(reference.python.absolute() if reference.python else sys.executable)
-        order = _order(reference)
+        self._order = _order(reference)
+        self._minutes = reference.timeout
         self.name = f"{reference.kind} in {python}"
         # Threads that spin at barriers would take the core of the worker beside.
         environment = os.environ | {
@@ -70,6 +79,8 @@ class Worker:
                 stderr=subprocess.PIPE,
                 text=True,
                 encoding="utf-8",
+                # The reference may print anything.
+                errors="replace",
                 cwd=folder,
                 env=environment,
                 # With what it starts in turn it can be ended at once.
@@ -84,11 +95,33 @@ class Worker:
         self._said: collections.deque[str] = collections.deque(maxlen=_LAST_LINES)
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
-        self.versions: dict[str, str | None] = self._ask(order)["ready"]
+        self.versions: dict[str, str | None] = {}
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
         self._said.extend(self._process.stderr)
+
+    def start(self) -> None:
+        """Wait until it is ready; no part of its making, so that it can be killed meanwhile.
+
+        Raises
+        ------
+        WorkerError
+            The reference's package or program is missing.
+        """
+        reply = self._exchange(self._order)
+        if "error" in reply:
+            self.close()
+            mend = "its package there or name another interpreter in [train.reference] python"
+            if self._order["kind"] == "cp2k":
+                mend = "CP2K (Debian: cp2k) or give [train.reference] command"
+            raise WorkerError(f"{self.name}: {reply['error']}; install {mend}")
+        self.versions = reply["ready"]
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process runs."""
+        return self._process.poll() is None
 
     def evaluate(self, atoms: ase.Atoms) -> dict[str, Any]:
         """Return energy (eV), forces (N, 3) in eV/Å and stress (6,) in eV/Å3, ASE's sign.
@@ -96,25 +129,55 @@ class Worker:
         Raises
         ------
         LabelError
-            The reference failed on this frame.
+            The reference failed on this frame, or took longer than its ``timeout``: then the worker
+            is killed.
         WorkerError
-            The worker died.
+            The worker could not start, or died.
         """
-        reply = self._ask(
-            {
-                "numbers": atoms.numbers.tolist(),
-                "positions": atoms.positions.tolist(),
-                "cell": atoms.cell.array.tolist(),
-                "pbc": atoms.pbc.tolist(),
-            }
-        )
+        if not self.versions:
+            self.start()
+        with self._limited():
+            reply = self._exchange(
+                {
+                    "numbers": atoms.numbers.tolist(),
+                    "positions": atoms.positions.tolist(),
+                    "cell": atoms.cell.array.tolist(),
+                    "pbc": atoms.pbc.tolist(),
+                }
+            )
+        if "error" in reply:
+            raise LabelError(reply["error"])
         return {
             "energy": float(reply["energy"]),
             "forces": np.array(reply["forces"], dtype=float),
             "stress": np.array(reply["stress"], dtype=float),
         }
 
-    def _ask(self, question: dict[str, Any]) -> dict[str, Any]:
+    @contextmanager
+    def _limited(self) -> Iterator[None]:
+        """End the process where the body takes longer than a frame may."""
+        if self._minutes is None:
+            yield
+            return
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self.kill()
+
+        timer = threading.Timer(60 * self._minutes, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        except WorkerError as err:
+            if late.is_set():
+                raise LabelError(overtime(self._minutes)) from err
+            raise
+        finally:
+            timer.cancel()
+
+    def _exchange(self, question: dict[str, Any]) -> dict[str, Any]:
         stdin, stdout = self._process.stdin, self._process.stdout
         assert stdin is not None
         assert stdout is not None
@@ -132,19 +195,14 @@ class Worker:
             last = next((text.strip() for text in reversed(self._said) if text.strip()), "")
             raise WorkerError(f"{self.name}: ended with code {self._process.returncode}: {last}")
         reply: dict[str, Any] = json.loads(line)
-        if "error" in reply and "kind" in question:
-            mend = "its package there or name another interpreter in [train.reference] python"
-            if question["kind"] == "cp2k":
-                mend = "CP2K (Debian: cp2k) or give [train.reference] command"
-            raise WorkerError(f"{self.name}: {reply['error']}; install {mend}")
-        if "error" in reply:
-            raise LabelError(reply["error"])
         return reply
 
     def close(self) -> None:
         """End the process."""
-        if self._process.stdin is not None and not self._process.stdin.closed:
-            self._process.stdin.close()
+        # What a dead process has not read is still to be written.
+        with suppress(BrokenPipeError):
+            if self._process.stdin is not None:
+                self._process.stdin.close()
         try:
             self._process.wait(timeout=10)
         except subprocess.TimeoutExpired:
@@ -157,6 +215,11 @@ class Worker:
         self._process.wait()
 
     def __enter__(self) -> Worker:
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(
@@ -166,6 +229,11 @@ class Worker:
         trace: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def overtime(minutes: float) -> str:
+    """Reason why a frame that took too long has no label."""
+    return f"no result after {minutes:g} minutes; [train.reference] timeout allows no more"
 
 
 def _order(reference: Reference) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,8 +9,8 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
-from lbpsi_driver import __version__, manifest, potential
-from lbpsi_driver.config import UsageError
+import lbpsi_driver._kernels as _kernels
+from lbpsi_driver import __version__, machine, manifest, potential
 from lbpsi_driver.mliap import import_mace
 from lbpsi_driver.training.options import Reference, ValidateOptions
 
@@ -26,9 +25,29 @@ LARGEST_DEVIATION_MEV = 10.0
 LARGEST_DRIFT_EV = 1e-3
 """Drift in float64 that is larger is a limit, eV/atom/ps."""
 
+LARGEST_ENERGY_MEV, LARGEST_FORCE_MEV = 7.0, 135.0
+"""Errors of the paper's own potential, RMSE, meV/atom and meV/Å; larger ones are a limit."""
+
+COORDINATION_GAP = 0.3
+"""Mean numbers of neighbours in a bond's shell that differ by more are a limit."""
 
 REACHABLE_EV = 3.0
 """A hole behind a higher barrier is out of reach of a melt: 30 k_B T at 1200 K."""
+
+_SETS = {
+    "held_out": "on the independent test set",
+    "own_npt": "in its own NPT",
+    "own_melt_quench": "in its own melt-quench",
+}
+_CHECKS = {
+    "independent": "the independent test set",
+    "own": "frames of its own NPT",
+    "paper": "the paper's test set",
+    "quench": "frames of its own melt-quench",
+    "drift": "drift of the energy at constant volume",
+    "energy_volume": "energy against volume",
+    "short_range": "pairs pressed together",
+}
 
 
 def describe(path: Path) -> dict[str, Any]:
@@ -53,8 +72,7 @@ def describe(path: Path) -> dict[str, Any]:
     import_mace()
     from mace.tools.scripts_utils import extract_config_mace_model
 
-    parameters = list(model.parameters())
-    count = sum(one.numel() for one in parameters)
+    precision = next(model.parameters()).dtype
     shape = f"{float(model.r_max):g} Å"
     found = extract_config_mace_model(model)
     if "hidden_irreps" in found:
@@ -65,8 +83,8 @@ def describe(path: Path) -> dict[str, Any]:
         )
     return {
         "elements": [chemical_symbols[int(number)] for number in model.atomic_numbers],
-        "architecture": f"MACE, {shape}, {count} parameters,"
-        f" {str(parameters[0].dtype).removeprefix('torch.')}",
+        "architecture": f"MACE, {shape}, {potential.parameters(model)} parameters,"
+        f" {str(precision).removeprefix('torch.')}",
     }
 
 
@@ -79,13 +97,18 @@ def labels(reference: Reference) -> str:
 
 
 def training_of(path: Path) -> dict[str, Any] | None:
-    """Return the options of the ``fit`` that left a model, from the manifest beside it."""
+    """Return the options of the ``fit`` that left a model, from the manifest beside it.
+
+    None where there is no manifest, or where it is of a fit that left another model.
+    """
     try:
         content = json.loads((path.parent / manifest.FILE).read_text(encoding="utf-8"))
-        options: dict[str, Any] = content["runs"]["fit"]["options"]
-    except (OSError, ValueError, KeyError):
+        fit = content["runs"]["fit"]
+        options: dict[str, Any] = fit["options"]
+        own = fit["result"]["sha256"] == manifest.sha256(path)
+    except (OSError, ValueError, KeyError, TypeError):
         return None
-    return options
+    return options if own else None
 
 
 def _training_text(fit: Mapping[str, Any] | None) -> str | None:
@@ -100,13 +123,9 @@ def _training_text(fit: Mapping[str, Any] | None) -> str | None:
 
 def versions() -> dict[str, str | None]:
     """Versions of what the numbers were computed with."""
-    found: dict[str, str | None] = {"lbpsi_driver": __version__}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = None
-    return found
+    return {"lbpsi_driver": __version__} | {
+        package: machine.installed_version(package) for package in PACKAGES
+    }
 
 
 def errors(parts: Mapping[str, Any]) -> dict[str, float]:
@@ -136,7 +155,68 @@ def limits(parts: Mapping[str, Any]) -> list[str]:
     parts : mapping
         The stored results of the parts.
     """
-    return [*_stopped(parts), *_worst_stages(parts), *_surfaces(parts), *_drifts(parts)]
+    return [
+        *_stopped(parts),
+        *_large_errors(parts),
+        *_worst_stages(parts),
+        *_surfaces(parts),
+        *_shells(parts),
+        *_drifts(parts),
+    ]
+
+
+def not_tested(parts: Mapping[str, Any]) -> list[str]:
+    """Say in a line each what was switched off, or had nothing to compare with.
+
+    Parameters
+    ----------
+    parts : mapping
+        The stored results of the parts.
+    """
+    missing = [text for name, text in _CHECKS.items() if not parts.get(name)]
+    curves = parts.get("energy_volume") or {}
+    missing += [f"energy against volume of {cell}" for cell, one in curves.items() if one is None]
+    shells = (parts.get("contacts") or {}).get("coordination") or {}
+    missing += [
+        f"coordination in {cell} (no labelled frame of its atoms near its temperature)"
+        for cell, found in shells.items()
+        if not found["reference_frames"]
+    ]
+    if not shells:
+        missing.append("coordination")
+    for name, lost in (parts.get("set_aside") or {}).items():
+        missing.append(f"{lost} frames of {name} that the reference has no result for")
+    return missing
+
+
+def _large_errors(parts: Mapping[str, Any]) -> list[str]:
+    found = errors(parts)
+    lines = []
+    for key, title in _SETS.items():
+        energy = found.get(f"{key}_energy_meV_per_atom", 0.0)
+        force = found.get(f"{key}_force_meV_per_A", 0.0)
+        if energy > LARGEST_ENERGY_MEV or force > LARGEST_FORCE_MEV:
+            lines.append(
+                f"errors {title} are {energy:.1f} meV/atom and {force:.0f} meV/Å, the paper's"
+                f" {LARGEST_ENERGY_MEV:g} and {LARGEST_FORCE_MEV:g}"
+            )
+    return lines
+
+
+def _shells(parts: Mapping[str, Any]) -> list[str]:
+    bonded = {frozenset(pair.split("-")) for pair in _kernels.bond_cutoffs()}
+    lines = []
+    for cell, found in ((parts.get("contacts") or {}).get("coordination") or {}).items():
+        for pair, shell in found["pairs"].items():
+            counts = shell["neighbours"], shell["reference_neighbours"]
+            if None in counts or frozenset(pair.split("-")) not in bonded:
+                continue
+            if abs(counts[0] - counts[1]) > COORDINATION_GAP:
+                lines.append(
+                    f"{cell}: coordination {pair} is {counts[0]:.2f}, the reference's"
+                    f" {counts[1]:.2f}"
+                )
+    return lines
 
 
 def _stopped(parts: Mapping[str, Any]) -> list[str]:
@@ -258,11 +338,12 @@ def make(
         "errors": found,
         "first_peaks_A": peaks,
         "limits": "; ".join(limits(parts)) or "none found by these checks",
+        "not_tested": not_tested(parts),
         "mace_torch": versions()["mace-torch"],
         "licence": options.licence,
         "model_sha256": manifest.sha256(path),
         "data_sha256": {one.name: manifest.sha256(one) for one in data},
-        "fit": fit,
+        "fit": _portable(fit),
         "versions": versions(),
         "reference": _portable(options.reference.model_dump(exclude={"python", "command"})),
         "options": _portable(options.model_dump(exclude={"reference", "force", "output"})),
@@ -280,18 +361,3 @@ def _portable(value: Any) -> Any:
     if isinstance(value, Path) or (isinstance(value, str) and value.startswith("/")):
         return Path(value).name
     return value
-
-
-def require_elements(known: list[str], wanted: set[str], what: str) -> None:
-    """Refuse elements that a model does not know.
-
-    Raises
-    ------
-    UsageError
-        One line with the elements.
-    """
-    unknown = sorted(wanted - set(known))
-    if unknown:
-        raise UsageError(
-            f"--model does not know {', '.join(unknown)} of {what}; it knows {', '.join(known)}"
-        )

@@ -115,11 +115,12 @@ class Crew:
             self._workers[number] = worker
             if self._stopped.is_set():
                 worker.kill()
+        worker.start()
         return worker
 
     def _serve(self, number: int) -> None:
+        worker: Worker | None = None
         try:
-            worker = self._start(number)
             while not self._stopped.is_set():
                 try:
                     task = self._tasks.get_nowait()
@@ -131,9 +132,12 @@ class Crew:
         except Exception as err:  # a thread's exception is nobody's otherwise
             self._replies.put(UsageError(f"worker {number}: {type(err).__name__}: {err}"))
 
-    def _evaluate(self, worker: Worker, number: int, task: Task) -> Worker:
+    def _evaluate(self, worker: Worker | None, number: int, task: Task) -> Worker:
+        """Label a frame; return the worker that did, or died over it."""
         found: dict[str, Any] | str = ""
         for _ in range(2):
+            if worker is None or not worker.alive:
+                worker = self._start(number)
             try:
                 found = worker.evaluate(task.atoms)
                 break
@@ -144,6 +148,6 @@ class Crew:
                 if self._stopped.is_set():
                     return worker
                 found = f"the worker died twice: {err}"
-                worker = self._start(number)
+        assert worker is not None
         self._replies.put((task, found, worker.versions))
         return worker

@@ -5,6 +5,7 @@ The checks refuse what a fit would swallow in silence and answer with a bad pote
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,13 +14,15 @@ from pathlib import Path
 import ase
 import numpy as np
 from ase import units
-from ase.stress import voigt_6_to_full_3x3_stress
+from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import frames as store
+from lbpsi_driver.training import stress_sign
 from lbpsi_driver.training.frames import ENERGY, FORCES, ID, SPLIT, STRESS, TEMPERATURE, TRAJECTORY
+from lbpsi_driver.training.options import Doubts
 
 SPLITS = ("train", "valid", "test")
 
@@ -50,16 +53,10 @@ LEAST_FORCE_RATIO = 5.0
 WARM_K = 100.0
 """Above it thermal forces can't be small: a relaxed frame is no frame in other units."""
 
-LEAST_PRESSURE_GAP = 0.005
-"""eV/Å3 (0.8 GPa): what a pressure must be off before its sign is doubted."""
-
-DENSE = 1.25
-"""Pressure falls with volume up to so many times the smallest; a boiling liquid's may rise."""
-
 _FEWEST = 8
 _SPREADS = 8.0
-_PRESSURE_SPREADS = 6.0
-_CERTAIN = 5.0
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,6 +107,7 @@ def check(
     frames: Sequence[ase.Atoms],
     elements: Sequence[str] | None = None,
     names: Sequence[str] | None = None,
+    doubts: Doubts = "refuse",
 ) -> None:
     """Refuse labelled frames that a model must not be fitted to or judged by.
 
@@ -121,6 +119,8 @@ def check(
         Elements that the model knows.
     names : sequence of str, optional
         How messages call each frame; default: by its index.
+    doubts : {'refuse', 'warn'}
+        What to do about units and signs of stress that are only unlikely: physics may be odd.
 
     Raises
     ------
@@ -133,12 +133,34 @@ def check(
     called = list(names or (_name(atoms, number) for number, atoms in enumerate(frames)))
     for atoms, name in zip(frames, called, strict=True):
         _refuse_bad_labels(atoms, name)
-        _refuse_unknown_elements(atoms, name, elements)
+        _refuse_unknown(atoms, name, elements)
     _refuse_duplicates(frames, called)
     _refuse_divided_trajectories(frames, called)
+    try:
+        _refuse_unlikely(frames, called)
+    except UsageError as err:
+        if doubts == "refuse":
+            raise UsageError(f"{err}; or --doubts warn, if they are right all the same") from err
+        logger.warning("%s", err)
+
+
+def _refuse_unlikely(frames: Sequence[ase.Atoms], names: Sequence[str]) -> None:
     if len(frames) >= _FEWEST:
-        _refuse_mixed_units(frames, called)
-        _refuse_wrong_stress(frames, called)
+        _refuse_mixed_units(frames, names)
+        stresses = np.array([stress_of(atoms) for atoms in frames])
+        stress_sign.refuse_wrong(frames, compositions(frames), stresses, names)
+
+
+def refuse_unknown_elements(frames: Frames, elements: Sequence[str]) -> None:
+    """Refuse frames that hold an element which a model will lack.
+
+    Raises
+    ------
+    UsageError
+        One line that names the frame and the element.
+    """
+    for atoms, name in zip(frames.atoms, frames.names, strict=True):
+        _refuse_unknown(atoms, name, elements)
 
 
 def split(frames: Frames, share: float, seed: int) -> Frames:
@@ -186,11 +208,11 @@ def split(frames: Frames, share: float, seed: int) -> Frames:
 
 
 def stress_of(atoms: ase.Atoms) -> NDArray[np.float64]:
-    """Return the labelled stress as (3, 3), eV/Å3, tension positive."""
+    """Return the labelled stress, stored in six components or nine; Voigt, eV/Å3."""
     stress = np.asarray(atoms.info[STRESS], dtype=float)
     if stress.shape == (6,):
-        return np.asarray(voigt_6_to_full_3x3_stress(stress))
-    return stress.reshape(3, 3)
+        return stress
+    return np.asarray(full_3x3_to_voigt_6_stress(stress.reshape(3, 3)))
 
 
 def compositions(
@@ -268,7 +290,7 @@ def _refuse_bad_labels(atoms: ase.Atoms, name: str) -> None:
         raise UsageError(f"{name}: has no cell, so its stress means nothing; leave it out")
 
 
-def _refuse_unknown_elements(atoms: ase.Atoms, name: str, elements: Sequence[str] | None) -> None:
+def _refuse_unknown(atoms: ase.Atoms, name: str, elements: Sequence[str] | None) -> None:
     unknown = sorted(set(atoms.symbols) - set(elements or atoms.symbols))
     if unknown:
         raise UsageError(
@@ -376,78 +398,6 @@ def _refuse_mixed_forces(
                 f" {np.exp(middle):.3g} eV/Å, only as {unit}; multiply them by"
                 f" {FORCE_UNITS[unit]:.6g}"
             )
-
-
-def _refuse_wrong_stress(frames: Sequence[ase.Atoms], names: Sequence[str]) -> None:
-    """Compare pressures with volumes and energies among frames of one composition."""
-    counts = compositions(frames)
-    sizes = counts.sum(axis=1)
-    volumes = np.log(np.array([atoms.get_volume() for atoms in frames]) / sizes)
-    energies = np.array([float(atoms.info[ENERGY]) for atoms in frames]) / sizes
-    pressures = np.array([-np.trace(stress_of(atoms)) / 3 for atoms in frames])
-    _, group = np.unique(np.round(counts / sizes[:, None], 3), axis=0, return_inverse=True)
-    group = group.ravel()
-    runs = [str(atoms.info.get(TRAJECTORY, "")) for atoms in frames]
-    _, run = np.unique(np.array(runs), return_inverse=True)
-    for label, kind in ((group, "composition"), (run, "trajectory")):
-        for which in np.unique(label):
-            own = np.flatnonzero(label == which)
-            if len(np.unique(group[own])) == 1:
-                _refuse_rising_pressure(own, kind, volumes, energies, pressures, names)
-    enough = np.flatnonzero(np.bincount(group)[group] >= _FEWEST)
-    if len(enough):
-        _refuse_turned_stress(enough, group, volumes, energies, pressures, names)
-
-
-def _refuse_rising_pressure(
-    own: NDArray[np.intp],
-    kind: str,
-    volumes: NDArray[np.float64],
-    energies: NDArray[np.float64],
-    pressures: NDArray[np.float64],
-    names: Sequence[str],
-) -> None:
-    # The energy stands for the temperature, whose own pressure could hide the volume's.
-    dense = own[volumes[own] <= np.quantile(volumes[own], 0.05) + np.log(DENSE)]
-    if len(dense) < _FEWEST or np.ptp(volumes[dense]) < np.log(1.05):
-        return
-    design = np.column_stack([volumes[dense], energies[dense], np.ones(len(dense))])
-    slopes, _, rank, _ = np.linalg.lstsq(design, pressures[dense], rcond=None)
-    rest = pressures[dense] - design @ slopes
-    if rank < 3 or len(dense) < 4:
-        return
-    variance = rest @ rest / (len(dense) - 3) * np.linalg.inv(design.T @ design)[0, 0]
-    if slopes[0] > _CERTAIN * np.sqrt(variance):
-        raise UsageError(
-            f"{names[dense[0]]} and {len(own) - 1} more of its {kind}: their pressure rises"
-            f" with the volume, so {STRESS} has the wrong sign; expected tension positive, as in"
-            " ASE: multiply it by -1"
-        )
-
-
-def _refuse_turned_stress(
-    enough: NDArray[np.intp],
-    group: NDArray[np.intp],
-    volumes: NDArray[np.float64],
-    energies: NDArray[np.float64],
-    pressures: NDArray[np.float64],
-    names: Sequence[str],
-) -> None:
-    labels = group[enough]
-    own = [labels == which for which in np.unique(labels)]
-    columns = [volumes[enough], volumes[enough] ** 2, volumes[enough] ** 3, energies[enough]]
-    design = np.column_stack([*columns, *own]).astype(float)
-    given = pressures[enough]
-    expected = _robust_fit(design, given)
-    spread = _spread(given - expected)
-    tolerance = max(_PRESSURE_SPREADS * spread, LEAST_PRESSURE_GAP)
-    gaps, turned = np.abs(given - expected), np.abs(-given - expected)
-    wrong = np.flatnonzero((gaps > tolerance) & (turned < np.minimum(4 * spread, 0.25 * gaps)))
-    if len(wrong):
-        raise UsageError(
-            f"{names[enough[wrong[0]]]}: its {STRESS} fits the other frames only with the opposite"
-            " sign; expected tension positive, as in ASE: multiply it by -1"
-        )
 
 
 def _robust_fit(design: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:

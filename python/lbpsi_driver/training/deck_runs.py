@@ -24,7 +24,7 @@ def start_cell(cell: Cell, folder: Path) -> Path:
 
 
 def read_frames(folder: Path, timestep_fs: float, name: str) -> list[ase.Atoms]:
-    """Read the frames that a deck left, with the stage and temperature of each.
+    """Read the frames that a deck left, with the stage and the momentary temperature of each.
 
     Parameters
     ----------
@@ -38,13 +38,16 @@ def read_frames(folder: Path, timestep_fs: float, name: str) -> list[ase.Atoms]:
     Returns
     -------
     list of ase.Atoms
-        Rounded as frames are stored, momenta and calculators aside.
+        Rounded as frames are stored, momenta and calculators aside; none of a deck that stopped
+        before its first row of ``history.dat``.
     """
     path = folder / history.TRAJECTORY
     if not path.is_file() or path.stat().st_size == 0:
         return []
-    run = reader.read_lammps_dump(path, timestep_fs)
     rows = history.read_history(folder)
+    if not len(rows.step):
+        return []
+    run = reader.read_lammps_dump(path, timestep_fs)
     frames = []
     for number, time in enumerate(run.times_ps):
         step = round(1e3 * time / timestep_fs)

@@ -242,7 +242,7 @@ def _write(options: ExportOptions, source: Path, name: str) -> ExportResult:
         cueq=options.cueq,
         elements=tuple(loaded.elements),
         cutoff=loaded.cutoff,
-        parameters=sum(one.numel() for one in potential.read_model(source).parameters()),
+        parameters=potential.parameters(potential.read_model(source)),
         sha256={one.name: manifest.sha256(one) for one in (source, file)},
         differences=_compare(loaded, source, head, options),
         trust=str(card.get("trust", "unknown")),
@@ -293,10 +293,6 @@ def _read_card(options: ExportOptions, source: Path) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise UsageError(f"--card {path}: expected a JSON object, the card of train validate")
     return card
-
-
-def _parameters(source: Path) -> int:
-    return sum(one.numel() for one in potential.read_model(source).parameters())
 
 
 def _compare(

@@ -355,11 +355,11 @@ def _sets(options: FitOptions, known: Sequence[str] | None) -> dict[str, dataset
     joined = dataset.read(options.data)
     if not joined.atoms:
         raise UsageError(f"{', '.join(map(str, options.data))}: no frames")
-    dataset.check(joined.atoms, known, joined.names)
+    dataset.check(joined.atoms, known, joined.names, options.doubts)
     divided = dataset.split(joined, options.valid, options.seed)
     sets = {name: divided.of_split(name) for name in ("train", "valid")}
     if known is None:
-        dataset.check(sets["valid"].atoms, sets["train"].elements, sets["valid"].names)
+        dataset.refuse_unknown_elements(sets["valid"], sets["train"].elements)
     if len(sets["train"].atoms) < options.batch:
         raise UsageError(
             f"--batch {options.batch}: there are {len(sets['train'].atoms)} frames to train on;"
@@ -378,7 +378,7 @@ def _replayed(options: FitOptions, start: e0s.Foundation | None) -> dict[str, li
         raise UsageError(f"--replay {options.replay}: {err}; expected labelled frames") from err
     frames = [_labelled(atoms) for atoms in found]
     names = [f"{options.replay}: frame {number}" for number in range(len(frames))]
-    dataset.check(frames, start.elements, names)
+    dataset.check(frames, start.elements, names, options.doubts)
     if len(frames) < 2:
         raise UsageError(f"--replay {options.replay}: {len(frames)} frames; expected two or more")
     some = frames[:: max(1, len(frames) // _REPLAY_CHECKED)]
@@ -465,7 +465,7 @@ def _result(
     return FitResult(
         model=target,
         sha256=manifest.sha256(target),
-        parameters=sum(one.numel() for one in model.parameters()),
+        parameters=potential.parameters(model),
         epochs=len(outcome.epochs),
         best_epoch=best.number,
         ended="patience" if outcome.patience else "epochs",

@@ -1,9 +1,10 @@
 """Frames on their way to a data set: their keys, how they are stored and read.
 
 A frame is an extended XYZ record. Its ``info`` holds ``frame_id`` (unique: source and step),
-``trajectory`` (frames of one are never split between sets), ``split``, ``temperature`` (K, target)
-and, where it has labels, ``REF_energy`` (eV), ``REF_stress`` (eV/Å3, Voigt, tension positive, as
-in ASE) and the array ``REF_forces`` (eV/Å): the keys that MACE reads.
+``trajectory`` (frames of one are never split between sets), ``split``, ``temperature`` (K: the
+thermostat's target, of our decks the momentary one; strained frames have none) and, where it has
+labels, ``REF_energy`` (eV), ``REF_stress`` (eV/Å3, Voigt, tension positive, as in ASE) and array
+``REF_forces`` (eV/Å): the keys that MACE reads.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 Each label is a line of ``labels.jsonl`` as soon as it is there, with digests of its frame and of
 itself: a line that is damaged, or of a frame that has changed, is not used. At the end they are
-``labelled.extxyz.xz``, and ``set_aside.json`` lists the frames that have no label.
+``labelled.extxyz.xz``, and ``set_aside.json`` lists the frames that have no label; without that
+file they are tried again.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+import threading
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,12 @@ from rich.table import Table
 from lbpsi_driver import manifest, parallel, progress
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import frames as store
-from lbpsi_driver.training import vasp
+from lbpsi_driver.training import settings, vasp
 from lbpsi_driver.training.calculators import LabelError
 from lbpsi_driver.training.crew import Crew, Task
 from lbpsi_driver.training.options import LabelOptions, Reference
 
-VERB = "train label"
+VERB = "label"
 LINES = "labels.jsonl"
 LABELLED = "labelled.extxyz.xz"
 SET_ASIDE = "set_aside.json"
@@ -67,6 +69,8 @@ class LabelResult(BaseModel):
         Code or model and versions, each once.
     file : Path or None
         The labelled frames; None while there are none.
+    sha256 : str or None
+        Of that file: one that was cut off is made again.
     next : str or None
         The command to run next, where frames wait.
     """
@@ -79,6 +83,7 @@ class LabelResult(BaseModel):
     set_aside: tuple[SetAside, ...] = ()
     references: tuple[str, ...] = ()
     file: Path | None = None
+    sha256: str | None = None
     next: str | None = None
 
     def table(self) -> Table:
@@ -101,6 +106,9 @@ class LabelResult(BaseModel):
 
 def label(options: LabelOptions, *, dry_run: bool = False) -> LabelResult | None:
     """Label frames with the reference, several at a time; go on where it was interrupted.
+
+    A run that has come to its end is not run again; delete ``set_aside.json`` to have the frames
+    tried again that have no label.
 
     Parameters
     ----------
@@ -131,16 +139,18 @@ def label(options: LabelOptions, *, dry_run: bool = False) -> LabelResult | None
         logger.info("%s: %d of %d frames are left to label", options.data, number, len(tasks))
         return None
     run = manifest.open_run(folder, VERB, options, force=options.force, inputs=inputs, owns=OWNS)
-    if run.finished is not None and (folder / LABELLED).is_file():
-        return LabelResult.model_validate(run.finished)
+    if run.finished is not None and (folder / SET_ASIDE).is_file():
+        result = LabelResult.model_validate(run.finished)
+        if manifest.is_whole(folder / LABELLED, result.sha256):
+            return result
     tasks = _tasks(options)
-    labels = _stored(folder / LINES, tasks, mend=True)
-    left = [task for task in tasks if task.frame_id not in labels]
+    outcome = _Outcome(folder / LINES, _stored(folder / LINES, tasks, mend=True))
+    left = [task for task in tasks if task.frame_id not in outcome.labels]
     if options.reference.kind == "vasp":
-        outcome = _label_by_vasp(options, left, dry_run=dry_run)
+        _label_by_vasp(options, left, outcome, dry_run=dry_run)
     else:
-        outcome = _label_by_workers(options, left)
-    result = _gather(folder, tasks, labels | outcome.labels, outcome)
+        _label_by_workers(options, left, outcome)
+    result = _gather(folder, tasks, outcome)
     if not result.waiting:
         run.finish(result.model_dump(mode="json"))
     return result
@@ -179,22 +189,17 @@ def describe(reference: Reference, versions: dict[str, str | None]) -> str:
     elif reference.kind == "ase":
         what += f" {reference.calculator}" + (" + D3(BJ)" if reference.dispersion else "")
     else:
-        settings = reference.settings
-        what += f" settings {settings.name if settings else 'shipped'}"
-        if settings:
-            what += f" sha256:{manifest.sha256(settings)[:12]}"
+        path = settings.path_of(reference.kind, reference.settings)
+        what += f" settings {path.name if reference.settings else 'shipped'}"
+        what += f" sha256:{manifest.sha256(path)[:12]}"
     if reference.arguments:
         what += f" {json.dumps(reference.arguments, sort_keys=True)}"
     return ", ".join([what, *(f"{name} {found}" for name, found in versions.items() if found)])
 
 
 def _inputs(options: LabelOptions) -> dict[str, Path]:
-    inputs = {"data": options.data}
-    if options.reference.settings is not None:
-        inputs["reference.settings"] = options.reference.settings
-    if options.reference.kind in ("sevennet", "mace") and Path(options.reference.model).is_file():
-        inputs["reference.model"] = Path(options.reference.model)
-    return inputs
+    files = settings.files_of(options.reference)
+    return {"data": options.data} | {f"reference.{key}": path for key, path in files.items()}
 
 
 def _tasks(options: LabelOptions) -> list[Task]:
@@ -303,11 +308,11 @@ def _append(path: Path, line: dict[str, Any]) -> None:
 
 
 class _Outcome:
-    """What came of the frames that were left; stores each label at once."""
+    """What came of the frames, by their ids; stores each label at once."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, labels: dict[str, dict[str, Any]]) -> None:
         self._path = path
-        self.labels: dict[str, dict[str, Any]] = {}
+        self.labels = labels
         self.failed: dict[str, str] = {}
         self.waiting: dict[str, str] = {}
         self.next: str | None = None
@@ -331,10 +336,7 @@ def _workers(options: LabelOptions) -> int:
     return options.workers or share
 
 
-def _label_by_workers(options: LabelOptions, left: Sequence[Task]) -> _Outcome:
-    outcome = _Outcome(options.output / LINES)
-    if not left:
-        return outcome
+def _label_by_workers(options: LabelOptions, left: Sequence[Task], outcome: _Outcome) -> None:
     with ExitStack() as stack:
         advance = stack.enter_context(progress.count("label", len(left)))
         crew = Crew(options.reference, left, options.output / WORKERS, _workers(options))
@@ -352,23 +354,26 @@ def _label_by_workers(options: LabelOptions, left: Sequence[Task]) -> _Outcome:
                     " see to [train.reference]"
                 )
             advance(f"{len(outcome.failed)} set aside" if outcome.failed else task.frame_id)
-    return outcome
 
 
-def _label_by_vasp(options: LabelOptions, left: Sequence[Task], *, dry_run: bool) -> _Outcome:
-    outcome = _Outcome(options.output / LINES)
+def _label_by_vasp(
+    options: LabelOptions, left: Sequence[Task], outcome: _Outcome, *, dry_run: bool
+) -> None:
     reference = options.reference
     root = options.output / VASP
     places = {task.frame_id: root / f"{task.number:05d}" for task in left}
     for task in left:
         vasp.write_inputs(places[task.frame_id], task.atoms, task.digest, reference.settings)
 
-    def see(task: Task, *, execute: str | None) -> Callable[[], None]:
+    execute = None if dry_run else reference.command
+    stopped = threading.Event()
+
+    def see(task: Task) -> Callable[[], None]:
         """Run and read one frame; what to do with the outcome, in the main thread."""
         folder = places[task.frame_id]
         try:
             if execute:
-                vasp.run(folder, execute)
+                vasp.run(folder, execute, stopped=stopped, minutes=reference.timeout)
             found = vasp.read(folder, task.atoms, task.digest)
         except LabelError as err:
             reason = f"{err}; see {folder}"
@@ -379,37 +384,43 @@ def _label_by_vasp(options: LabelOptions, left: Sequence[Task], *, dry_run: bool
         told = describe(reference, {"vasp": found["version"]})
         return lambda: outcome.keep(task, found, told)
 
-    execute = None if dry_run else reference.command
-    with progress.count("label", len(left)) as advance:
-        for store_it, task in _each(left, lambda one: see(one, execute=execute), options):
+    seen = _each(left, see, _workers(options), stopped)
+    with progress.count("label", len(left)) as advance, closing(seen):
+        for store_it, task in seen:
             store_it()
             advance(task.frame_id)
     if outcome.waiting:
         outcome.next = vasp.write_script(root, reference.settings)
-    return outcome
 
 
 def _each(
-    tasks: Sequence[Task], work: Callable[[Task], Any], options: LabelOptions
-) -> Iterator[tuple[Any, Task]]:
-    """Yield results as they come, from threads that wait for programs."""
+    tasks: Sequence[Task], work: Callable[[Task], Any], number: int, stopped: threading.Event
+) -> Generator[tuple[Any, Task]]:
+    """Yield results as they come, from threads that wait for programs until ``stopped`` is set."""
     from concurrent.futures import ThreadPoolExecutor, as_completed
 
-    pool = ThreadPoolExecutor(_workers(options))
+    pool = ThreadPoolExecutor(number)
     try:
         futures = {pool.submit(work, task): task for task in tasks}
         for future in as_completed(futures):
             yield future.result(), futures[future]
     finally:
+        stopped.set()
         pool.shutdown(cancel_futures=True)
 
 
 # --- the result ---------------------------------------------------------------------------------
 
 
-def _gather(
-    folder: Path, tasks: Sequence[Task], labels: dict[str, dict[str, Any]], outcome: _Outcome
-) -> LabelResult:
+def _gather(folder: Path, tasks: Sequence[Task], outcome: _Outcome) -> LabelResult:
+    """Write the frames with labels and the list of those that have none.
+
+    Raises
+    ------
+    UsageError
+        Where all frames failed.
+    """
+    labels = outcome.labels
     failed = [
         SetAside(frame_id=task.frame_id, reason=outcome.failed[task.frame_id])
         for task in tasks
@@ -437,11 +448,12 @@ def _gather(
         set_aside=tuple(failed),
         references=tuple(sorted({labels[key]["reference"] for key in labels})),
         file=folder / LABELLED if labelled else None,
+        sha256=manifest.sha256(folder / LABELLED) if labelled else None,
         next=outcome.next,
     )
 
 
-def _counted(reasons: Any) -> list[tuple[str, int]]:
+def _counted(reasons: Iterable[str]) -> list[tuple[str, int]]:
     every = list(reasons)
     return [(reason, every.count(reason)) for reason in dict.fromkeys(every)]
 

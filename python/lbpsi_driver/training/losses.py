@@ -118,25 +118,28 @@ def draw(path: Path, epochs: Sequence[Epoch], batch: int, stage_two: int | None 
     stage_two : int, optional
         Epoch at which the weights in the loss change.
     """
-    from matplotlib.figure import Figure
+    from lbpsi_driver.report.figures import COLOURS, GREY, finish, grid
 
-    figure = Figure(figsize=(7.0, 3.0), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, panels = grid(2, width=3.5, height=3.0, columns=2)
+    left, right = panels
     numbers = [one.number for one in epochs]
-    left.semilogy(numbers, [one.training for one in epochs], color="#0072B2", label="training")
+    left.semilogy(numbers, [one.training for one in epochs], color=COLOURS[0], label="training")
     validation = [batch * one.validation for one in epochs]
-    left.semilogy(numbers, validation, color="#D55E00", label="validation")
+    left.semilogy(numbers, validation, color=COLOURS[1], label="validation")
     left.set_ylabel("loss")
     right.semilogy(
-        numbers, [1e3 * one.energy for one in epochs], color="#009E73", label="energy / meV/atom"
+        numbers,
+        [1e3 * one.energy for one in epochs],
+        color=COLOURS[2],
+        label="energy (meV/atom)",
     )
     right.semilogy(
-        numbers, [1e3 * one.forces for one in epochs], color="#CC79A7", label="force / meV/Å"
+        numbers, [1e3 * one.forces for one in epochs], color=COLOURS[3], label="force (meV/Å)"
     )
     right.set_ylabel("validation RMSE")
-    for axes in (left, right):
+    for axes in panels:
         axes.set_xlabel("epoch")
         if stage_two is not None:
-            axes.axvline(stage_two, color="#777777", linestyle=":")
+            axes.axvline(stage_two, color=GREY, linestyle=":")
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=200)
+    finish(figure, panels, path)

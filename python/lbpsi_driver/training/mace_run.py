@@ -21,7 +21,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,7 +132,7 @@ class Training:
             MACE failed, or the loss is no longer a number.
         """
         self._mend()
-        self.losses.poll()
+        _refuse_no_number(self.losses.poll())
         self._keep_best()
         saved = False
         if not self._done():
@@ -187,11 +187,7 @@ class Training:
         while not over:
             over = process.poll() is not None
             for one in self.losses.poll():
-                if not math.isfinite(one.validation):
-                    raise UsageError(
-                        f"the loss is no longer a number at epoch {one.number}; give a lower"
-                        " --rate in another --output"
-                    )
+                _refuse_no_number([one])
                 told(one)
                 self._prune()
                 if self._exhausted():
@@ -301,6 +297,15 @@ class Training:
             said = f"killed by {signal.Signals(-code).name}; is there memory enough?"
         said = said or (lines[-1] if lines else f"ended with code {code}")
         return f"mace_run_train failed: {said}; its messages are in {output}"
+
+
+def _refuse_no_number(epochs: Sequence[Epoch]) -> None:
+    for one in epochs:
+        if not math.isfinite(one.validation):
+            raise UsageError(
+                f"the loss is no longer a number at epoch {one.number}; give a lower --rate in"
+                " another --output"
+            )
 
 
 def _is_whole(path: Path) -> bool:

@@ -13,6 +13,7 @@ import ase
 import numpy as np
 from ase import units
 from ase.md.langevinbaoab import LangevinBAOAB
+from ase.neighborlist import natural_cutoffs, neighbor_list
 from ase.optimize import FIRE
 
 from lbpsi_driver.config import UsageError
@@ -22,6 +23,15 @@ THERMOSTAT_FS = 100.0
 BAROSTAT_FS = 500.0
 CHUNK_STEPS = 5
 """Steps between two updates of the temperature and, at constant volume, the cell."""
+
+RELAXED = 0.5
+"""eV/Å: a minimisation ends when no force is larger."""
+
+MINIMISER_EVERY = 3
+"""Steps between two recorded frames of a minimisation."""
+
+NEAREST = 0.5
+"""Times the sum of the covalent radii: atoms that are nearer have fallen into each other."""
 
 LARGEST_FORCE = 60.0
 """eV/Å: beyond it the calculator has left what it knows, and no frame after it is worth a label."""
@@ -34,19 +44,58 @@ class RunawayError(UsageError):
     """A trajectory ran away: one line that says where."""
 
 
-def relax(atoms: ase.Atoms, steps: int, force_eV_per_A: float = 0.5) -> None:
+def relax(
+    atoms: ase.Atoms,
+    steps: int,
+    record: Callable[[ase.Atoms, int, float], None] | None = None,
+    every: int = MINIMISER_EVERY,
+) -> None:
     """Minimise at fixed cell, so that dynamics never starts from a fresh packing.
+
+    The way down is recorded too: a model that has not seen it falls into holes at short distances.
 
     Parameters
     ----------
     atoms : ase.Atoms
         With a calculator; its positions are changed.
     steps : int
-        At most as many.
-    force_eV_per_A : float
-        Stop when no force is larger, eV/Å.
+        At most as many; fewer where no force is larger than ``RELAXED``.
+    record : callable, optional
+        Gets the atoms, the step, which is negative and counts up to 0, and 0 K.
+    every : int
+        Steps between two calls of ``record``.
+
+    Raises
+    ------
+    RunawayError
+        Where atoms fall into each other.
     """
-    FIRE(atoms, logfile=None).run(fmax=force_eV_per_A, steps=steps)
+    minimiser = FIRE(atoms, logfile=None)
+
+    def look() -> None:
+        refuse_contact(atoms, minimiser.nsteps - steps)
+        if record is not None and minimiser.nsteps < steps:
+            record(atoms, minimiser.nsteps - steps, 0.0)
+
+    minimiser.attach(look, interval=every)
+    minimiser.run(fmax=RELAXED, steps=steps)
+
+
+def refuse_contact(atoms: ase.Atoms, step: int) -> None:
+    """Refuse atoms nearer than ``NEAREST`` times the sum of their covalent radii.
+
+    Raises
+    ------
+    RunawayError
+        Names the two elements and the step.
+    """
+    first, second = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=NEAREST))
+    if len(first):
+        pair = "-".join(sorted({atoms.symbols[first[0]], atoms.symbols[second[0]]}))
+        raise RunawayError(
+            f"{pair} fell into each other at step {step}; the calculator has a hole at short"
+            " distances: fit it to frames of a minimisation by the reference"
+        )
 
 
 def steps_of(segments: Sequence[Segment], timestep_fs: float) -> list[int]:

@@ -27,6 +27,7 @@ from lbpsi_driver.config import (
 
 Split = Literal["train", "valid", "test"]
 ReferenceKind = Literal["vasp", "cp2k", "sevennet", "mace", "ase"]
+Doubts = Literal["refuse", "warn"]
 
 _TRUTH = {"t", "f", "true", "false"}
 
@@ -101,13 +102,20 @@ class QuenchSource(Cell):
     split: Split | None = Field(None, description="which set its frames are for; default: drawn")
     quench: dict[str, Any] = Field(default={}, description="options of `quench`")
 
-    def quench_options(self, data: Path, output: Path, model: str) -> QuenchOptions:
-        """Return the options that ``quench`` runs this source with."""
+    def quench_options(self, data: Path, output: Path, sampling: SampleOptions) -> QuenchOptions:
+        """Return the options that ``quench`` runs this source with.
+
+        Raises
+        ------
+        UsageError
+            An option of `quench` that it lacks, of a bad value, or that the source itself sets.
+        """
         fixed = {"data": data, "output": output, "seed": self.seed, "replicas": 1}
         given = {key.replace("-", "_"): value for key, value in self.quench.items()}
         if twice := sorted(fixed.keys() & given.keys()):
             raise UsageError(f"quench.{twice[0]}: the source itself sets it; leave it out")
-        return options(QuenchOptions, {"model": model, "motifs": False} | given | fixed)
+        shared = {name: getattr(sampling, name) for name in ("model", "dtype", "timestep")}
+        return options(QuenchOptions, shared | {"motifs": False} | given | fixed)
 
 
 class StrainSource(Options):
@@ -133,6 +141,15 @@ class FileSource(Options):
         description="anything ASE reads; trajectories and splits that its frames name are kept"
     )
     every: int = Field(1, ge=1, description="take each so manieth frame")
+    parents: bool = Field(
+        False, description="they are there to be strained, and not to be selected themselves"
+    )
+
+    @model_validator(mode="after")
+    def _parents_say_their_own_split(self) -> FileSource:
+        if self.parents and self.split is not None:
+            raise ValueError("split and parents: strained frames are for what their file says")
+        return self
 
 
 Source = Annotated[MDSource | QuenchSource | StrainSource | FileSource, Field(discriminator="kind")]
@@ -158,6 +175,9 @@ class Reference(Options):
         None, description="for vasp and cp2k: the command that runs it; vasp: none writes inputs"
     )
     threads: int = Field(1, ge=1, description="threads of each worker")
+    timeout: Positive | None = Field(
+        None, description="longest time for a frame, minutes; default: no limit"
+    )
 
     @model_validator(mode="after")
     def _calculator_is_named(self) -> Reference:
@@ -218,6 +238,9 @@ class FitOptions(Options):
     output: Path = Field(Path("runs/train/fit"), description="folder")
     seed: int = Field(1, ge=1, description="seed of every choice that is drawn")
     force: bool = Field(False, description="accept a changed configuration in an old folder")
+    doubts: Doubts = Field(
+        "refuse", description="what to do about labels whose units or signs are unlikely"
+    )
     name: str = Field("fitted", description="name of the model")
     foundation: str | None = Field(
         None, description="model to start from: MACE's name (small, large, …), ours, or a path"
@@ -292,6 +315,9 @@ class ValidateOptions(ReferenceOptions):
     data: tuple[Path, ...] = Field(
         (Path("runs/train/label/labelled.extxyz.xz"),),
         description="labelled frames; those of the independent test set are taken",
+    )
+    doubts: Doubts = Field(
+        "refuse", description="what to do about labels whose units or signs are unlikely"
     )
     output: Path = Field(Path("runs/train/validate"), description="folder")
     seed: int = Field(1, ge=1, description="seed of every choice that is drawn")

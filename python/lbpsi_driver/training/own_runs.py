@@ -7,6 +7,7 @@ guard stops is an outcome: what it left is used, and the reason is kept.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ CELL = "cell_name"
 STOPPED = "stopped"
 
 _MOTIONLESS = {"motifs": False}
+_MACHINES_FAULT = ("ree some space", "pip install", "pair_style")
+"""What says that a run was stopped by the machine that it ran on: no word on the model."""
 
 logger = logging.getLogger(__name__)
 
@@ -136,16 +139,16 @@ def npt(options: SweepOptions) -> Dynamics:
     return _outcome(run, sweep.FINAL, stopped, "production")
 
 
-def _carry_out(work: Any, folder: Path, run: Path) -> str | None:
-    """Run decks; return why they were stopped, where the model and not the input is to blame."""
+def _carry_out(work: Callable[[], object], folder: Path, run: Path) -> str | None:
+    """Run decks; return why they were stopped, where the model and not the machine is to blame."""
     mark = folder / STOPPED
     if mark.exists():
         return mark.read_text(encoding="utf-8").strip()
     try:
         work()
     except UsageError as err:
-        began = history.last_row(run) is not None
-        if not began or "disk" in str(err):
+        began = history.last_row(run) is not None and " stopped: " in str(err)
+        if not began or any(words in str(err) for words in _MACHINES_FAULT):
             raise
         logger.warning("%s: %s", folder, err)
         manifest.write_atomic(mark, f"{err}\n")

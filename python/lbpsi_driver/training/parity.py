@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 
 from lbpsi_driver import progress
 from lbpsi_driver.observables.trajectory import Floats
+from lbpsi_driver.training import dataset
 from lbpsi_driver.training import frames as store
 
 ENERGY, FORCES, STRESS = "model_energy", "model_forces", "model_stress"
@@ -103,7 +104,7 @@ def errors(frames: Sequence[ase.Atoms]) -> Errors:
     """
     energy = 1e3 * (energy_per_atom(frames, ENERGY) - energy_per_atom(frames, store.ENERGY))
     force = 1e3 * np.concatenate([one.arrays[FORCES] - one.arrays[store.FORCES] for one in frames])
-    stress = np.array([one.info[STRESS] - one.info[store.STRESS] for one in frames]) / MPA
+    stress = np.array([one.info[STRESS] - dataset.stress_of(one) for one in frames]) / MPA
     symbols = np.concatenate([np.array(one.get_chemical_symbols()) for one in frames])
     by_element = {name: force[symbols == name] for name in sorted(set(symbols.tolist()))}
     return Errors(

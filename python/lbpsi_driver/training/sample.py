@@ -24,7 +24,7 @@ from rich.table import Table
 from lbpsi_driver import manifest, parallel, potential, structure
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import frames as store
-from lbpsi_driver.training import pool, selection, trajectories
+from lbpsi_driver.training import pool, selection, settings, trajectories
 from lbpsi_driver.training.options import (
     FileSource,
     MDSource,
@@ -40,6 +40,7 @@ from lbpsi_driver.units import density_g_per_cm3
 FRAMES = "frames.extxyz.xz"
 FIGURE = "selection.png"
 SOURCES = "sources"
+VERB = "sample"
 CLAIM = "source.json"
 OWNS = (FRAMES, FIGURE)
 KEPT = (store.ID, store.TRAJECTORY, store.SPLIT, store.TEMPERATURE, store.STEP)
@@ -78,7 +79,21 @@ class SampledSource(BaseModel):
 
 
 class SampleResult(BaseModel):
-    """Result of ``train sample``: the selected frames and where they came from."""
+    """Result of ``train sample``: the selected frames and where they came from.
+
+    Attributes
+    ----------
+    frames : int
+        How many are selected.
+    splits : dict of str to int
+        How many of them for each set.
+    sources : tuple of SampledSource
+        Where they came from.
+    file, figure : Path
+        The frames, and a figure of them among all.
+    sha256 : str or None
+        Of that file: one that was cut off is made again.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -87,6 +102,7 @@ class SampleResult(BaseModel):
     sources: tuple[SampledSource, ...]
     file: Path
     figure: Path
+    sha256: str | None = None
 
     def table(self) -> Table:
         """Lay the result out for the terminal; the columns carry their units."""
@@ -141,7 +157,7 @@ def sample(options: SampleOptions, *, dry_run: bool = False) -> SampleResult | N
     folder = options.output
     if dry_run:
         manifest.refuse_conflict(
-            folder, "sample", options, force=options.force, inputs=inputs, owns=OWNS
+            folder, VERB, options, force=options.force, inputs=inputs, owns=OWNS
         )
         for one in options.source:
             if isinstance(one, MDSource | QuenchSource) and one.data is None:
@@ -150,11 +166,11 @@ def sample(options: SampleOptions, *, dry_run: bool = False) -> SampleResult | N
                     structure.build(one.build_options(packing), dry_run=True)
         logger.info("written: %s: inputs of packings; nothing was run", folder)
         return None
-    run = manifest.open_run(
-        folder, "sample", options, force=options.force, inputs=inputs, owns=OWNS
-    )
-    if run.finished is not None and (folder / FRAMES).is_file():
-        return SampleResult.model_validate(run.finished)
+    run = manifest.open_run(folder, VERB, options, force=options.force, inputs=inputs, owns=OWNS)
+    if run.finished is not None:
+        result = SampleResult.model_validate(run.finished)
+        if manifest.is_whole(folder / FRAMES, result.sha256):
+            return result
     _claim_sources(options, folder / SOURCES, manifest.sha256(inputs["model"]))
     run_sources(options, folder / SOURCES)
     result = _select(options, folder, manifest.sha256(inputs["model"]))
@@ -219,8 +235,6 @@ def described(folder: Path, options: SampleOptions, name: str) -> None:
     """Compute the descriptors of a source's frames once, into ``name`` in its folder."""
     from lbpsi_driver.training import models
 
-    if (folder / name).is_file():
-        return
     frames = trajectories.sane_frames(folder)
     calculator = models.mace_calculator([options.model], dtype=options.dtype)
     models.refuse_unknown(calculator, {symbol for frame in frames for symbol in frame.symbols})
@@ -251,7 +265,11 @@ def _check_source(source: Source, parents: Sequence[str], options: SampleOptions
         key = "path" if isinstance(source, FileSource) else "data"
         raise UsageError(f"{key} = {path}: no such file")
     if isinstance(source, QuenchSource):
-        source.quench_options(Path(), Path(), options.model)
+        source.quench_options(Path(), Path(), options)
+    if isinstance(source, MDSource):
+        length = sum(one.time for one in source.segment)
+        if source.every > length:
+            raise UsageError(f"every = {source.every:g} ps: its segments last {length:g} ps in all")
     if isinstance(source, MDSource) and source.calculator == "reference":
         if "reference" not in options.model_fields_set:
             raise UsageError("calculator = reference: give the table [train.reference]")
@@ -280,13 +298,17 @@ def _claim_sources(options: SampleOptions, folder: Path, model: str) -> None:
 
 def _made_of(source: Source, options: SampleOptions, model: str) -> dict[str, Any]:
     # The set that frames are for is no part of how they are made; of files the content counts.
-    made: dict[str, Any] = source.model_dump(mode="json", exclude={"split", "data", "path"})
+    made: dict[str, Any] = source.model_dump(
+        mode="json", exclude={"split", "data", "path", "parents"}
+    )
     if isinstance(source, MDSource | QuenchSource):
         made["timestep"] = options.timestep
         if isinstance(source, QuenchSource) or source.calculator == "model":
             made |= {"model": model, "dtype": options.dtype}
         else:
-            made["reference"] = manifest.physics(options.reference.model_dump(mode="json"))
+            files = settings.files_of(options.reference)
+            values = manifest.physics(options.reference.model_dump(mode="json"), files)
+            made["reference"] = values | {key: manifest.sha256(path) for key, path in files.items()}
     if isinstance(source, StrainSource):
         parents = [one for one in options.source if one.name in source.of]
         made["of"] = [_made_of(parent, options, model) for parent in parents]
@@ -298,12 +320,16 @@ def _made_of(source: Source, options: SampleOptions, model: str) -> dict[str, An
 def _select(options: SampleOptions, folder: Path, model: str) -> SampleResult:
     """Choose among the frames of all sources; write them and their figure."""
     own = {one.name: folder / SOURCES / one.name for one in options.source}
-    raw = {name: trajectories.sane_frames(path) for name, path in own.items()}
+    parents = {one.name for one in options.source if isinstance(one, FileSource) and one.parents}
+    raw = {
+        name: [] if name in parents else trajectories.sane_frames(path)
+        for name, path in own.items()
+    }
     if not any(raw.values()):
         raise UsageError(f"no source has a frame; {folder / SOURCES}/*/{STOPPED} tell why")
     name = f"descriptors-{model[:12]}-{options.dtype}.npy"
     jobs = {one: (path, options, name) for one, path in own.items() if raw[one]}
-    missing = {one: job for one, job in jobs.items() if not (own[one] / name).is_file()}
+    missing = {one: job for one, job in jobs.items() if not _has(own[one] / name, len(raw[one]))}
     workers = options.workers or parallel.usable_cores()
     for one, outcome in pool.run("describe", described, missing, workers).items():
         if outcome.error is not None:
@@ -317,25 +343,41 @@ def _select(options: SampleOptions, folder: Path, model: str) -> SampleResult:
     store.write_frames(folder / FRAMES, [_clean(frames[index]) for index in chosen])
     with manifest.writing(folder / FIGURE):
         selection.plot(folder / FIGURE, rows, origins, chosen)
+    unseen = [one for one in jobs if one not in {origins[index] for index in chosen}]
+    if unseen:
+        logger.warning(
+            "no frame of %s is selected: others are farther apart; give more --frames",
+            ", ".join(unseen),
+        )
     return _result(options, folder, raw, [(origins[i], frames[i]) for i in chosen])
+
+
+def _has(path: Path, frames: int) -> bool:
+    """Tell whether a file of descriptors has those of so many frames."""
+    return path.is_file() and len(np.load(path, mmap_mode="r")) == frames
 
 
 def _split(options: SampleOptions, frames: Sequence[ase.Atoms], origins: Sequence[str]) -> None:
     """Write into each frame which set it is for: one for all frames of a trajectory."""
     by_source = {one.name: one for one in options.source}
     given: dict[str, Split | None] = {}
+    inherited: dict[str, Split | None] = {}
     for frame, origin in zip(frames, origins, strict=True):
         trajectory, source = str(frame.info[store.TRAJECTORY]), by_source[origin]
         before = given.setdefault(trajectory, None)
+        said = cast("Split | None", frame.info.get(store.SPLIT))
         if isinstance(source, StrainSource):
+            # What its parent's file said counts where the parent itself is not here to say it.
+            inherited[trajectory] = said
             continue
-        named = cast("Split | None", source.split or frame.info.get(store.SPLIT))
+        named = source.split or said
         if before and named and before != named:
             raise UsageError(
                 f"source {origin}: trajectory {trajectory} is for {before} and for {named}; give"
                 " its sources the same split"
             )
         given[trajectory] = before or named
+    given = {one: split or inherited.get(one) for one, split in given.items()}
     splits = selection.draw_splits(given, valid=options.valid, test=options.test, seed=options.seed)
     lacking = [
         split
@@ -406,6 +448,7 @@ def _result(
         splits=_counts(frame for _, frame in chosen),
         sources=tuple(sources),
         file=folder / FRAMES,
+        sha256=manifest.sha256(folder / FRAMES),
         figure=folder / FIGURE,
     )
 

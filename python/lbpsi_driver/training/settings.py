@@ -1,4 +1,7 @@
-"""Settings of the DFT codes: the shipped tables ``data/vasp.toml`` and ``data/cp2k.toml``."""
+"""Settings and files of references.
+
+The shipped settings of the DFT codes are ``data/vasp.toml`` and ``data/cp2k.toml``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,20 @@ from pathlib import Path
 from typing import Any
 
 from lbpsi_driver.config import UsageError
+from lbpsi_driver.training.options import Reference
+
+
+def path_of(code: str, own: Path | None) -> Path:
+    """Return the file of a code's settings: the user's own, or else the shipped one."""
+    return own or Path(str(resources.files("lbpsi_driver") / "data" / f"{code}.toml"))
+
+
+def files_of(reference: Reference) -> dict[str, Path]:
+    """Return the files of the user's that labels depend on, by the reference's key for them."""
+    files = {} if reference.settings is None else {"settings": reference.settings}
+    if reference.kind in ("sevennet", "mace") and Path(reference.model).is_file():
+        files["model"] = Path(reference.model)
+    return files
 
 
 def load(code: str, own: Path | None, keys: Mapping[str, type]) -> dict[str, Any]:
@@ -29,7 +46,7 @@ def load(code: str, own: Path | None, keys: Mapping[str, type]) -> dict[str, Any
         A file that can't be read or is no TOML, a key that is none of ``keys``, a value of
         another type.
     """
-    path = own or Path(str(resources.files("lbpsi_driver") / "data" / f"{code}.toml"))
+    path = path_of(code, own)
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as err:
@@ -40,7 +57,12 @@ def load(code: str, own: Path | None, keys: Mapping[str, type]) -> dict[str, Any
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as err:
         raise UsageError(f"[train.reference] settings = {path}: {err}") from err
     for key in settings.keys() | {key for key, kind in keys.items() if kind is dict}:
-        if key not in keys or not isinstance(settings.get(key), keys[key]):
+        if key not in keys or not _is(settings.get(key), keys[key]):
             wanted = f"{keys[key].__name__}" if key in keys else f"one of {', '.join(keys)}"
             raise UsageError(f"[train.reference] settings = {path}: {key}: expected {wanted}")
     return settings
+
+
+def _is(value: Any, kind: type) -> bool:
+    """Tell whether a value is of a type; a whole number is a number too."""
+    return isinstance(value, int | float if kind is float else kind)

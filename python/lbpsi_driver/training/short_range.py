@@ -93,13 +93,14 @@ def distances(pair: tuple[str, str], points: int) -> Floats:
     return scan
 
 
-def frames(cell: ase.Atoms, points: int) -> list[ase.Atoms]:
-    """Make the frames of all scans.
+def frames(cells: Sequence[ase.Atoms], points: int) -> list[ase.Atoms]:
+    """Make the frames of all scans: each pair of elements once alone, and once in a cell.
 
     Parameters
     ----------
-    cell : ase.Atoms
-        A cell of the glass; an element with a single atom has no pair with itself in it.
+    cells : sequence of ase.Atoms
+        Cells of the glass; a pair is pressed together in the first that holds it, and an element
+        with a single atom has no pair with itself.
     points : int
         Distances of each pair.
 
@@ -109,16 +110,18 @@ def frames(cell: ase.Atoms, points: int) -> list[ase.Atoms]:
         Each with its pair, place, distance, the moved atom's index and the axis it is pushed
         along.
     """
-    made = []
-    apart = cell.get_all_distances(mic=True)
-    np.fill_diagonal(apart, np.inf)
-    for pair in pairs_of(cell.get_chemical_symbols()):
-        alone = ase.Atoms(list(pair), np.full((2, 3), BOX_A / 2), cell=[BOX_A] * 3, pbc=True)
-        made += _scan(alone, pair, points, "alone", 0, 1, np.array([1.0, 0.0, 0.0]))
-        found = _open_approach(cell, apart, pair)
-        if found is not None:
-            made += _scan(cell, pair, points, "in_cell", *found)
-    return made
+    made: dict[tuple[str, tuple[str, str]], list[ase.Atoms]] = {}
+    for cell in cells:
+        apart = cell.get_all_distances(mic=True)
+        np.fill_diagonal(apart, np.inf)
+        for pair in pairs_of(cell.get_chemical_symbols()):
+            if ("alone", pair) not in made:
+                two = ase.Atoms(list(pair), np.full((2, 3), BOX_A / 2), cell=[BOX_A] * 3, pbc=True)
+                along = np.array([1.0, 0.0, 0.0])
+                made["alone", pair] = _scan(two, pair, points, "alone", 0, 1, along)
+            if ("in_cell", pair) not in made and (found := _open_approach(cell, apart, pair)):
+                made["in_cell", pair] = _scan(cell, pair, points, "in_cell", *found)
+    return [frame for scan in made.values() for frame in scan]
 
 
 def _open_approach(

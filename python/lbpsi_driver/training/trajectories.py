@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import ase
 import ase.io
@@ -26,15 +26,13 @@ from lbpsi_driver.training.options import (
     QuenchSource,
     SampleOptions,
     Source,
+    Split,
     StrainSource,
 )
 
 RAW = "trajectory.extxyz"
 DONE = "done"
 STOPPED = "stopped"
-
-NEAREST = 0.5
-"""Times the sum of the covalent radii: atoms that are nearer have fallen into each other."""
 
 
 def run(
@@ -59,11 +57,15 @@ def run(
     Raises
     ------
     UsageError
-        Bad input; a trajectory that ran away keeps its frames, and says so in ``stopped``.
+        Bad input, a full disk. A trajectory that ran away is no error: it keeps its frames, and
+        says so in ``stopped``.
     """
     with manifest.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     if (folder / DONE).exists():
+        return
+    if (folder / STOPPED).exists():
+        manifest.write_atomic(folder / DONE, "")
         return
     if isinstance(source, MDSource):
         _run_md(source, options, folder, watch)
@@ -103,7 +105,7 @@ def _is_sane(atoms: ase.Atoms, volume: float) -> bool:
     low, high = md.VOLUME_LIMITS
     if not np.isfinite(atoms.positions).all() or not low < atoms.get_volume() / volume < high:
         return False
-    return len(neighbor_list("i", atoms, natural_cutoffs(atoms, mult=NEAREST))) == 0
+    return len(neighbor_list("i", atoms, natural_cutoffs(atoms, mult=md.NEAREST))) == 0
 
 
 def _stop(folder: Path, reason: Exception) -> None:
@@ -125,11 +127,13 @@ def _run_md(
         if done
         else structure.read_cell(deck_runs.start_cell(source, folder / "build"))
     )
-    start = int(atoms.info[store.STEP]) if done else 0
+    start = int(atoms.info[store.STEP]) if done else -source.minimise
     volume = float(done[0].info["start_volume"]) if done else atoms.get_volume()
     every = md.CHUNK_STEPS * max(1, round(1e3 * source.every / options.timestep / md.CHUNK_STEPS))
 
     def record(now: ase.Atoms, step: int, temperature: float) -> None:
+        if done and step <= int(done[-1].info[store.STEP]):
+            return
         frame = now.copy()
         frame.info = {
             store.ID: f"{source.name}/{step}",
@@ -145,8 +149,8 @@ def _run_md(
     with _calculator(source.calculator, options, atoms) as calculator:
         atoms.calc = calculator
         try:
-            if not done:
-                md.relax(atoms, source.minimise)
+            if start < 0:
+                md.relax(atoms, -start, record)
             md.run(
                 atoms,
                 source.segment,
@@ -154,7 +158,7 @@ def _run_md(
                 every=every,
                 seed=source.seed,
                 record=record,
-                start=start,
+                start=max(start, 0),
                 volume=volume,
             )
         except (md.RunawayError, LabelError) as err:
@@ -175,20 +179,21 @@ def _calculator(which: str, options: SampleOptions, atoms: ase.Atoms) -> Iterato
 
 
 def _run_quench(source: QuenchSource, options: SampleOptions, folder: Path) -> None:
-    from lbpsi_driver import quench
+    from lbpsi_driver import engine, quench
 
     path = folder / "quench" / history.TRAJECTORY
     data = deck_runs.start_cell(source, folder / "build")
-    wanted = source.quench_options(data, path.parent, options.model)
+    wanted = source.quench_options(data, path.parent, options)
+    ran_away: engine.RunawayError | None = None
     try:
         quench.quench(wanted)
-    except UsageError as err:
-        # The frames up to a melt that boils off are those the next model most needs.
-        if not path.is_file() or path.stat().st_size == 0 or "free some space" in str(err):
-            raise
-        _stop(folder, err)
+    except engine.RunawayError as err:
+        ran_away = err
     frames = deck_runs.read_frames(path.parent, wanted.timestep, source.name)
     store.write_frames(folder / RAW, frames)
+    # The frames up to a melt that boils off are those the next model most needs.
+    if ran_away is not None:
+        _stop(folder, ran_away)
 
 
 def _take(source: FileSource, folder: Path) -> None:
@@ -203,8 +208,8 @@ def _take(source: FileSource, folder: Path) -> None:
     except Exception as err:
         raise UsageError(f"path = {source.path}: {' '.join(str(err).split())}") from err
     for number, frame in enumerate(found):
-        if frame.cell.rank < 3:
-            raise UsageError(f"path = {source.path}: frame {number * source.every} has no cell")
+        _refuse_bad(frame, f"path = {source.path}: frame {number * source.every}")
+        frame.pbc = True
         frame.calc = None
         known = (store.TRAJECTORY, store.SPLIT, store.TEMPERATURE)
         frame.info = {store.TRAJECTORY: source.name} | {
@@ -215,6 +220,16 @@ def _take(source: FileSource, folder: Path) -> None:
             store.STEP: number * source.every,
         }
     store.write_frames(folder / RAW, found)
+
+
+def _refuse_bad(atoms: ase.Atoms, where: str) -> None:
+    if atoms.cell.rank < 3:
+        raise UsageError(f"{where} has no cell")
+    if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
+        raise UsageError(f"{where} has positions or a cell that are not finite; leave it out")
+    split = atoms.info.get(store.SPLIT)
+    if split is not None and split not in get_args(Split):
+        raise UsageError(f"{where} is for '{split}'; expected {', '.join(get_args(Split))}")
 
 
 def _strain(source: StrainSource, folder: Path) -> None:
@@ -232,5 +247,7 @@ def _strain(source: StrainSource, folder: Path) -> None:
         frame.positions += rng.normal(0.0, source.rattle, frame.positions.shape)
         # The parent's trajectory: a strained twin of a test frame is no training frame.
         frame.info = old.info | {store.ID: f"{source.name}/{number}"}
+        # It is of no ensemble, whose structure it could be compared with.
+        frame.info.pop(store.TEMPERATURE, None)
         made.append(frame)
     store.write_frames(folder / RAW, made)

@@ -26,6 +26,7 @@ from lbpsi_driver.training import (
     deck_runs,
     energy_volume,
     md,
+    models,
     own_runs,
     parity,
     short_range,
@@ -111,7 +112,7 @@ class _Validation:
         self.model = model
         self.elements = card.describe(model)["elements"]
         joined = dataset.read(options.data)
-        dataset.check(joined.atoms, self.elements, joined.names)
+        dataset.check(joined.atoms, self.elements, joined.names, options.doubts)
         self.labelled = list(joined.atoms)
         self.test = list(joined.of_split("test").atoms)
         if options.independent_frames and not self.test:
@@ -158,6 +159,7 @@ class _Validation:
             "drift",
             "energy_volume",
             "short_range",
+            "set_aside",
         ):
             parts[name] = self._part(name, getattr(self, name))
         drawn = []
@@ -193,10 +195,8 @@ class _Validation:
         return self._calculator(self.options.dtype)
 
     def _calculator(self, dtype: str) -> Any:
-        from lbpsi_driver.training.models import mace_calculator
-
         options = self.options
-        return mace_calculator(
+        return models.mace_calculator(
             [str(self.model)], dtype=dtype, head=options.head, device=options.device
         )
 
@@ -244,13 +244,9 @@ class _Validation:
         return [one for cell in scaled for one in cell]
 
     def _pair_frames(self) -> list[ase.Atoms]:
-        """Press the pairs of the cell with most elements together."""
+        """Press each pair of elements together, once, in the first cell that holds it."""
         points = self.options.short_range_points
-        glasses = list(self._glasses().values()) if points else []
-        if not glasses:
-            return []
-        cell = max(glasses, key=lambda one: len(set(one.get_chemical_symbols())))
-        return short_range.frames(cell, points)
+        return short_range.frames(list(self._glasses().values()), points) if points else []
 
     def counts(self) -> str:
         """Say what the labelled frames are."""
@@ -284,7 +280,7 @@ class _Validation:
             return {}
         start = deck_runs.start_cell(cell, folder / "build")
         atoms = structure.read_cell(start)
-        card.require_elements(self.elements, set(atoms.get_chemical_symbols()), str(start))
+        models.refuse_unknown(self.calculator, atoms.symbols)
         made: dict[str, Any] = {"formula": atoms.get_chemical_formula()}
         if options.quench_frames or cell.data is None:
             wanted = own_runs.quench_options(options, cell, start, folder / "quench")
@@ -303,7 +299,8 @@ class _Validation:
         """Dump an outcome with paths from the folder on, so that the folder can be moved."""
         paths = {"folder": run.folder, "final": run.final}
         inside = {key: str(p.relative_to(self.folder)) if p else None for key, p in paths.items()}
-        return run.model_dump() | inside
+        stopped = None if run.stopped is None else run.stopped.replace(f"{self.folder}/", "")
+        return run.model_dump() | inside | {"stopped": stopped}
 
     def _relaxed(self, atoms: ase.Atoms, folder: Path) -> Path:
         """Minimise a cell that was given, so that dynamics starts from no contact."""
@@ -464,6 +461,21 @@ class _Validation:
             scans.setdefault(parity.trajectory(atoms), []).append(atoms)
         keys = (parity.ENERGY, parity.FORCES)
         return [short_range.compare(one, keys, asked).model_dump() for one in scans.values()]
+
+    def set_aside(self) -> Any:
+        """Count the frames of each kind that the reference was asked about and has no result for.
+
+        They are often those where the model strayed, so that the errors above are too kind.
+        """
+        kinds = {
+            "its own NPT": self._own_frames(),
+            "its own melt-quench": self._quench_frames(),
+            "energy against volume": self._volume_frames(),
+        }
+        if self.options.labels_short_range:
+            kinds["pairs pressed together"] = self._pair_frames()
+        lost = {name: len(asked) - len(self._relabelled(asked)) for name, asked in kinds.items()}
+        return {name: number for name, number in lost.items() if number}
 
 
 def _dump(groups: dict[str, parity.Errors]) -> dict[str, Any]:

@@ -74,6 +74,8 @@ class ValidateResult(BaseModel):
         By pair of elements.
     limits : str
         Checks that it failed.
+    not_tested : tuple of str
+        What was switched off, or had nothing to compare with.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -85,6 +87,7 @@ class ValidateResult(BaseModel):
     cells: dict[str, CellOutcome]
     pairs: dict[str, PairOutcome]
     limits: str
+    not_tested: tuple[str, ...]
 
     @classmethod
     def of(cls, card: Mapping[str, Any], parts: Mapping[str, Any], path: Path) -> ValidateResult:
@@ -97,14 +100,17 @@ class ValidateResult(BaseModel):
             cells={name: _cell(name, run, parts) for name, run in parts["dynamics"].items() if run},
             pairs=_pairs(parts),
             limits=card["limits"],
+            not_tested=tuple(card["not_tested"]),
         )
 
     def table(self) -> Group:
         """Lay the result out for the terminal; the columns carry their units."""
         tables = [_error_table(self.sets), _cell_table(self.cells), _pair_table(self.pairs)]
         shown = [table for table in tables if table.row_count]
-        remarks = (f"{self.name}: {self.trust}", f"limits: {self.limits}", f"card: {self.card}")
-        return Group(*shown, *map(Text, remarks))
+        remarks = [f"{self.name}: {self.trust}", f"limits: {self.limits}"]
+        if self.not_tested:
+            remarks.append(f"not tested: {'; '.join(self.not_tested)}")
+        return Group(*shown, *map(Text, [*remarks, f"card: {self.card}"]))
 
 
 def _sets(parts: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:

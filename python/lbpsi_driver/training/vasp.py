@@ -9,7 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
+import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +25,7 @@ from ase.io.vasp import write_vasp
 from lbpsi_driver import manifest
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import settings
-from lbpsi_driver.training.calculators import LabelError
+from lbpsi_driver.training.calculators import LabelError, overtime
 
 KEYS = {"command": str, "incar": dict, "sampling": dict, "potcar": dict}
 POTENTIALS = "VASP_PP_PATH"
@@ -31,6 +35,11 @@ SCRIPT = "run.sh"
 
 _MOVED = 1e-3
 """Å: VASP's output must be that of this frame; OUTCAR has five decimals."""
+
+_GRACE_S = 5.0
+"""Time that a launcher has to end its processes before it is killed."""
+
+_LOOK_S = 0.2
 
 _OUTCAR_END = "General timing and accounting informations for this job"
 _OUTCAR_CONVERGED = "aborting loop because EDIFF is reached"
@@ -70,7 +79,7 @@ def write_inputs(folder: Path, atoms: ase.Atoms, digest: str, own: Path | None) 
             if not (folder / "POTCAR").is_file():
                 _write_potcar(folder, names)
             return
-        for old in (OUTPUT, "OUTCAR", "vasprun.xml"):
+        for old in (FRAME, OUTPUT, "OUTCAR", "vasprun.xml"):
             (folder / old).unlink(missing_ok=True)
         with (folder / "POSCAR").open("w", encoding="ascii") as stream:
             write_vasp(stream, sorted_atoms, direct=False)
@@ -128,7 +137,9 @@ done
     return f"sh {folder / SCRIPT}"
 
 
-def run(folder: Path, command: str) -> None:
+def run(
+    folder: Path, command: str, *, stopped: threading.Event, minutes: float | None = None
+) -> None:
     """Run VASP in a frame's folder, if there is no whole output.
 
     Parameters
@@ -137,30 +148,57 @@ def run(folder: Path, command: str) -> None:
         With all inputs.
     command : str
         For the shell.
+    stopped : threading.Event
+        Ends it once it is set.
+    minutes : float, optional
+        Longest time that it may take; default: any.
 
     Raises
     ------
     LabelError
-        No POTCAR, or VASP did not come to its end.
+        No POTCAR, or VASP did not come to its end in time.
     """
     if _is_whole(folder):
         return
     if not (folder / "POTCAR").is_file():
         raise LabelError(f"no POTCAR; put one there as POTCAR.spec says, or set ${POTENTIALS}")
     with (folder / OUTPUT).open("wb") as stream:
-        done = subprocess.run(
+        process = subprocess.Popen(
             command,
             shell=True,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            check=False,
+            # With what it starts in turn it can be ended at once.
+            process_group=0,
         )
+    _wait(process, stopped, minutes)
     if not _is_whole(folder):
         lines = (folder / OUTPUT).read_text(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
-        raise LabelError(f"VASP ended with code {done.returncode} before its end: {last}")
+        raise LabelError(f"VASP ended with code {process.returncode} before its end: {last}")
+
+
+def _wait(
+    process: subprocess.Popen[bytes], stopped: threading.Event, minutes: float | None
+) -> None:
+    deadline = np.inf if minutes is None else time.monotonic() + 60 * minutes
+    while process.poll() is None:
+        if stopped.wait(_LOOK_S) or time.monotonic() > deadline:
+            _end(process)
+            if minutes is not None and not stopped.is_set():
+                raise LabelError(f"VASP: {overtime(minutes)}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    with suppress(ProcessLookupError, subprocess.TimeoutExpired):
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(timeout=_GRACE_S)
+    # A launcher that has ended may have left processes.
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def read(folder: Path, atoms: ase.Atoms, digest: str) -> dict[str, Any]:
@@ -194,10 +232,10 @@ def read(folder: Path, atoms: ase.Atoms, digest: str) -> dict[str, Any]:
     if facts.get("digest") != digest:
         raise NotReadyError("its inputs are not written")
     xml, outcar = folder / "vasprun.xml", folder / "OUTCAR"
-    if _ends_with(xml, "</modeling>"):
+    if _contains(xml, "</modeling>"):
         _refuse_unconverged_xml(xml)
         found = _parse(xml, "vasp-xml")
-    elif _ends_with(outcar, _OUTCAR_END):
+    elif _contains(outcar, _OUTCAR_END):
         if _OUTCAR_CONVERGED not in outcar.read_text(errors="replace"):
             raise LabelError("VASP: the electronic steps did not converge (OUTCAR)")
         found = _parse(outcar, "vasp-out")
@@ -283,8 +321,8 @@ def _frame_of(folder: Path) -> dict[str, Any]:
 
 def _is_whole(folder: Path) -> bool:
     xml, outcar = folder / "vasprun.xml", folder / "OUTCAR"
-    return _ends_with(xml, "</modeling>") or _ends_with(outcar, _OUTCAR_END)
+    return _contains(xml, "</modeling>") or _contains(outcar, _OUTCAR_END)
 
 
-def _ends_with(path: Path, mark: str) -> bool:
+def _contains(path: Path, mark: str) -> bool:
     return path.is_file() and mark in path.read_text(errors="replace")
