@@ -12,10 +12,13 @@
 #include "update.h"
 
 #include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <sched.h>
 #include <stdexcept>
+#include <thread>
 
 using namespace LAMMPS_NS;
 using lbpsi::mliap::Scalar;
@@ -261,9 +264,20 @@ void PairMLIAPPy::compute(int eflag, int vflag)
   try {
     model->compute(step, *this);
   } catch (const std::exception &problem) {
-    error->one(FLERR, "pair_style mliap/py: {}", problem.what());
+    fail(problem.what());
   }
   tally();
+}
+
+void PairMLIAPPy::fail(const std::string &reason)
+{
+  if (comm->nprocs > 1) {
+    // A busy launcher drops what it has not yet forwarded when the abort below reaches it.
+    fprintf(stderr, "pair_style mliap/py: %s\n", reason.c_str());
+    fflush(stderr);
+    std::this_thread::sleep_for(std::chrono::seconds(1));
+  }
+  error->one(FLERR, "pair_style mliap/py: {}", reason);
 }
 
 void PairMLIAPPy::tally()

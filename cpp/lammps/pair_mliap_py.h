@@ -53,6 +53,7 @@ class PairMLIAPPy : public Pair, private lbpsi::mliap::Exchange {
   void number_rows();
   void gather_pairs();
   void require_pairs_everywhere() const;
+  void fail(const std::string &reason);
   void tally();
   void tally_virial(int, int, const double *, const double *);
 
