@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import ase.io
+import interrupt
 import numpy as np
 import pytest
 import toy_labels
@@ -237,7 +238,9 @@ def test_interrupted_it_ends_at_once_and_goes_on(tmp_path, troubling):
         "[train.reference]\nkind = 'ase'\ncalculator = 'troubled_calculator:Troubled'\n"
         f"dispersion = false\narguments = {{log = '{log}', wait = 0.5}}\n"
     )
-    running = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command, stderr=subprocess.PIPE, text=True, preexec_fn=interrupt.heed
+    )
     labels = slow.output / "labels.jsonl"
     while running.poll() is None and not (labels.exists() and labels.read_text().count("\n") >= 2):
         time.sleep(0.02)

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import ase.io
+import interrupt
 import numpy as np
 import pytest
 
@@ -326,7 +327,7 @@ def started(folder: Path, *sources: dict) -> subprocess.Popen:
     script.write_text(code)
     return subprocess.Popen(
         [sys.executable, str(script), str(path)],
-        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, preexec_fn=interrupt.heed,
     )  # fmt: skip
 
 
