@@ -81,6 +81,14 @@ def relax(
     minimiser.run(fmax=RELAXED, steps=steps)
 
 
+def contact(atoms: ase.Atoms) -> str | None:
+    """Name a pair of elements that is nearer than ``NEAREST``; None where there is none."""
+    first, second = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=NEAREST))
+    if not len(first):
+        return None
+    return "-".join(sorted({atoms.symbols[first[0]], atoms.symbols[second[0]]}))
+
+
 def refuse_contact(atoms: ase.Atoms, step: int) -> None:
     """Refuse atoms nearer than ``NEAREST`` times the sum of their covalent radii.
 
@@ -89,9 +97,8 @@ def refuse_contact(atoms: ase.Atoms, step: int) -> None:
     RunawayError
         Names the two elements and the step.
     """
-    first, second = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=NEAREST))
-    if len(first):
-        pair = "-".join(sorted({atoms.symbols[first[0]], atoms.symbols[second[0]]}))
+    pair = contact(atoms)
+    if pair is not None:
         raise RunawayError(
             f"{pair} fell into each other at step {step}; the calculator has a hole at short"
             " distances: fit it to frames of a minimisation by the reference"
@@ -140,7 +147,8 @@ def run(
     Raises
     ------
     RunawayError
-        Where a force passes ``LARGEST_FORCE`` or the volume ``VOLUME_LIMITS``.
+        Where a force passes ``LARGEST_FORCE``, the volume ``VOLUME_LIMITS``, or atoms fall into
+        each other, whose neighbours would fill the memory.
 
     References
     ----------
@@ -166,6 +174,7 @@ def run(
                 _scale(atoms, volume * float(np.interp(fraction, (0, 1), segment.volume)))
             dynamics.run(CHUNK_STEPS)
             _refuse_runaway(atoms, volume, step)
+            refuse_contact(atoms, step)
             if step % every == 0:
                 record(atoms, step, temperature)
 

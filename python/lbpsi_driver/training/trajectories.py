@@ -13,7 +13,6 @@ from typing import Any, cast, get_args
 import ase
 import ase.io
 import numpy as np
-from ase.neighborlist import natural_cutoffs, neighbor_list
 
 from lbpsi_driver import history, manifest, structure
 from lbpsi_driver.config import UsageError
@@ -105,7 +104,7 @@ def _is_sane(atoms: ase.Atoms, volume: float) -> bool:
     low, high = md.VOLUME_LIMITS
     if not np.isfinite(atoms.positions).all() or not low < atoms.get_volume() / volume < high:
         return False
-    return len(neighbor_list("i", atoms, natural_cutoffs(atoms, mult=md.NEAREST))) == 0
+    return md.contact(atoms) is None
 
 
 def _stop(folder: Path, reason: Exception) -> None:
