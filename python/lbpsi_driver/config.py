@@ -188,6 +188,25 @@ class SweepOptions(DynamicsOptions):
         return temperatures
 
 
+class ElasticOptions(PotentialOptions):
+    """Options of ``elastic``: cells at rest, strained both ways -> elastic tensor and moduli."""
+
+    data: tuple[Path, ...] = Field(
+        (Path("runs/quench/data.quenched"),), min_length=1, description="a cell a replica"
+    )
+    output: Path = Field(Path("runs/elastic"), description="run folder, a subfolder a replica")
+    dtype: Dtype = Field("float64", description="precision of the model; float32 relaxes badly")
+    strain: Annotated[float, Field(gt=0, le=0.1)] = Field(
+        0.01, description="size of each strain, in both signs"
+    )
+    relax_cell: bool = Field(True, description="bring each cell to zero stress first")
+    relax_force: Positive = Field(0.001, description="largest force on relaxed ions, eV/Å")
+    relax_pressure: Positive = Field(10.0, description="largest stress of a relaxed cell, bar")
+    relax_steps: int = Field(2000, ge=1, description="most iterations of a minimisation")
+    threads: int | None = Field(None, ge=1, description="threads a rank; default: its share")
+    force: bool = Field(False, description="accept a changed configuration in an old folder")
+
+
 class AnalyzeOptions(CutoffOptions):
     """Options of ``analyze``: trajectories -> observables with error bars."""
 

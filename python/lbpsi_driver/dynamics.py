@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lbpsi_driver import engine, manifest, motif_history, parallel, progress, structure
-from lbpsi_driver.config import DynamicsOptions, UsageError
+from lbpsi_driver.config import DynamicsOptions, PotentialOptions, UsageError
 
 DATA = "data.start"
 POTENTIAL = "potential.in"
@@ -133,7 +133,8 @@ class Campaign:
             self.folder.mkdir(parents=True, exist_ok=True)
         structure.write_data(self.folder / DATA, atoms)
         shared = {"data": DATA, "elements": " ".join(elements)}
-        shared |= _forces(self.options, self.folder, elements, threads)
+        shared |= _settings(self.options, elements)
+        shared |= forces(self.options, self.folder, elements, threads)
         sizes = parallel.group_sizes(parallel.size(), len(self.tasks))
         runs = {}
         for number, task in enumerate(self.tasks):
@@ -146,12 +147,12 @@ class Campaign:
         return runs
 
 
-def input_files(options: DynamicsOptions, data: Path) -> dict[str, Path]:
+def input_files(options: PotentialOptions, data: Path) -> dict[str, Path]:
     """Files that the result depends on, by option name.
 
     Parameters
     ----------
-    options : DynamicsOptions
+    options : PotentialOptions
         Options of the verb.
     data : Path
         The cell.
@@ -209,32 +210,50 @@ def run_all(verb: str, runs: dict[str, engine.DeckRun]) -> None:
     parallel.on_root(check)
 
 
-def _forces(
-    options: DynamicsOptions, folder: Path, elements: Sequence[str], threads: int
+def forces(
+    options: PotentialOptions, folder: Path, elements: Sequence[str], threads: int
 ) -> dict[str, str]:
-    """Variables that all decks share, paths relative to the run folder."""
-    shared = {
-        name: f"{getattr(options, name):.12g}"
-        for name in ("timestep", "pressure", "thermo_every", "dump_every")
-    }
-    shared["barostat"] = options.barostat
-    shared |= motif_history.variables(options, elements)
+    """Put the potential into the run folder and return the variables of mod.potential.
+
+    Parameters
+    ----------
+    options : PotentialOptions
+        Options of the verb.
+    folder : Path
+        The run folder; paths among the variables are relative to it, or absolute.
+    elements : sequence of str
+        Elements of the cell.
+    threads : int
+        Threads a rank.
+
+    Raises
+    ------
+    UsageError
+        No such model or include file, or one that does not fit the elements.
+    """
     if options.potential is not None:
         _check_include(options.potential, elements)
         with manifest.writing(folder):
             shutil.copyfile(options.potential, folder / POTENTIAL)
-        return shared | {"potential": POTENTIAL}
+        return {"potential": POTENTIAL}
     from lbpsi_driver import potential
 
     model = potential.prepare(options, folder, elements)
     inside = model.is_relative_to(folder)
-    return shared | {
+    return {
         "pair": "stock",
         "model": str(model.relative_to(folder) if inside else model.resolve()),
         "device": options.device,
         "threads": str(threads),
         "dispersion": "yes" if options.dispersion else "no",
     }
+
+
+def _settings(options: DynamicsOptions, elements: Sequence[str]) -> dict[str, str]:
+    """Variables of the dynamics that all decks share."""
+    names = ("timestep", "pressure", "thermo_every", "dump_every")
+    shared = {name: f"{getattr(options, name):.12g}" for name in names}
+    return shared | {"barostat": options.barostat} | motif_history.variables(options, elements)
 
 
 def _check_include(path: Path, elements: Sequence[str]) -> None:

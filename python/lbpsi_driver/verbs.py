@@ -89,6 +89,18 @@ VERBS = {
             parallel=True,
         ),
         Verb(
+            "elastic",
+            config.ElasticOptions,
+            "Strain relaxed cells: elastic tensor, B, G, E and Poisson's ratio.",
+            (
+                f"{_RUN} elastic --data runs/quench/data.quenched",
+                f"{_RUN} elastic --data g1/data.quenched --data g2/data.quenched --strain 0.005",
+                f"mpirun -n 3 {_RUN} elastic --config run.toml",
+            ),
+            "elastic",
+            parallel=True,
+        ),
+        Verb(
             "analyze",
             config.AnalyzeOptions,
             "Turn trajectories into observables.",
