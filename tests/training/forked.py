@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from lbpsi_driver.mliap import import_mace, import_torch
-from lbpsi_driver.training import mace_run
+from lbpsi_driver.training import mace_run, pool
 
 
 class Process:
@@ -77,4 +77,18 @@ def maces() -> Iterator[None]:
     names = {"Popen": Process, "DEVNULL": subprocess.DEVNULL, "STDOUT": subprocess.STDOUT}
     with pytest.MonkeyPatch.context() as change:
         change.setattr(mace_run, "subprocess", types.SimpleNamespace(**names))
+        yield
+
+
+@contextlib.contextmanager
+def pools() -> Iterator[None]:
+    """Let jobs run one after the other in this process, where an error of one ends them all."""
+
+    def call(
+        _verb: str, function: Callable[..., Any], jobs: dict[str, tuple[Any, ...]], _workers: int
+    ) -> dict[str, pool.Outcome]:
+        return {name: pool.Outcome(function(*job)) for name, job in jobs.items()}
+
+    with pytest.MonkeyPatch.context() as change:
+        change.setattr(pool, "run", call)
         yield

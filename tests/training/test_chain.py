@@ -1,20 +1,22 @@
 """All of ``train`` through the command line: CP2K's labels to a model that LAMMPS runs.
 
-Eight atoms in a minimal basis: every part is the real one, and no number is physics.
+Eight atoms in a minimal basis: every part is the real one, and no number is physics. All stages
+share one import of torch: it is long compared with what they do.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import ase.io
+import forked
 import numpy as np
 import pytest
+import tiny_mace
 from ase.build import bulk
 
 from lbpsi_driver import cli, structure
@@ -28,6 +30,7 @@ pytestmark = [
 ]
 pytest.importorskip("mace", reason="needs the [mace] extra")
 
+DATA = Path(__file__).parents[1] / "data"
 STAGES = ("sample", "label", "fit", "validate", "export")
 
 # The stages find each other's files by the defaults of their options.
@@ -40,12 +43,13 @@ kind = "cp2k"
 settings = "cp2k.toml"
 
 [train.sample]
+model = "tiny.model"
 frames = 6
 valid = 0.3
 test = 0.3
 
 [train.fit]
-foundation = "bootstrap"
+foundation = "tiny.model"
 multihead = false
 epochs = 2
 batch = 2
@@ -83,34 +87,6 @@ every = 0.005
 segment = [{{time = 0.02, temperature = [300, 600], volume = [1, 1]}}]
 """
 
-CP2K = """
-cutoff_Ry = 100.0
-
-[calculator]
-xc = "PBE"
-basis_set = "SZV-MOLOPT-SR-GTH"
-basis_set_file = "BASIS_MOLOPT"
-pseudo_potential = "GTH-PBE"
-potential_file = "GTH_POTENTIALS"
-max_scf = 40
-inp = \"\"\"
-&FORCE_EVAL
-  &DFT
-    &QS
-      EPS_DEFAULT 1.0E-8
-    &END QS
-    &SCF
-      EPS_SCF 1.0E-5
-      &PRINT
-        &RESTART OFF
-        &END RESTART
-      &END PRINT
-    &END SCF
-  &END DFT
-&END FORCE_EVAL
-\"\"\"
-"""
-
 
 @pytest.fixture(scope="module")
 def chain(tmp_path_factory) -> tuple[Path, dict[str, dict]]:
@@ -119,23 +95,19 @@ def chain(tmp_path_factory) -> tuple[Path, dict[str, dict]]:
     splits = enumerate(("train", "valid", "test"), 1)
     sources = [SOURCE.format(seed=seed, split=split) for seed, split in splits]
     (folder / "run.toml").write_text(RUN + "".join(sources))
-    (folder / "cp2k.toml").write_text(CP2K)
+    shutil.copy(DATA / "cp2k_toy.toml", folder / "cp2k.toml")
+    tiny_mace.write(folder / "tiny.model", numbers=[3, 53], scale=100.0)
     cell = bulk("LiI", "rocksalt", a=6.0, cubic=True)
     cell.rattle(0.1, seed=1)
     structure.write_data(folder / "cell.data", cell)
     said = {}
-    for stage in STAGES:
-        done = subprocess.run(
-            [sys.executable, "-m", "lbpsi_driver", *arguments(stage)],
-            cwd=folder,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, f"{stage}: {done.stderr}"
-        said[stage] = json.loads(done.stdout)
+    with pytest.MonkeyPatch.context() as change, forked.maces(), forked.pools():
+        change.chdir(folder)
+        for stage in STAGES:
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                assert cli.main(arguments(stage)) == 0, stage
+            said[stage] = json.loads(out.getvalue())
     return folder, said
 
 
@@ -158,7 +130,7 @@ def test_each_stage_takes_what_the_one_before_has_made(chain):
     splits = {frame.info[store.TRAJECTORY]: frame.info[store.SPLIT] for frame in frames}
     assert splits == {"run1": "train", "run2": "valid", "run3": "test"}
     assert all("cp2k" in frame.info["reference"] for frame in frames)
-    # The valence electrons of four LiI by GTH: hundreds of eV an ion pair, a bootstrap model's few.
+    # The valence electrons of four LiI by GTH: hundreds of eV an ion pair, the foundation's few.
     energies = [frame.info[store.ENERGY] for frame in frames]
     assert max(energies) < 4 * -400
     assert said["fit"]["epochs"] == 2
@@ -182,7 +154,7 @@ def test_each_stage_takes_what_the_one_before_has_made(chain):
     assert card["errors"] == validated["errors"]
 
 
-def test_lammps_on_two_ranks_has_the_energy_of_ase(chain, lmp, tmp_path):
+def test_lammps_has_the_energy_of_ase(chain, lmp, tmp_path):
     folder, _ = chain
     shutil.copy(folder / "cell.data", tmp_path)
     exported = folder / "runs/train/export/fitted.pt"
@@ -203,7 +175,6 @@ def test_lammps_on_two_ranks_has_the_energy_of_ase(chain, lmp, tmp_path):
         run 5
         print "energy $(pe:%.15g)"
         """,
-        ranks=2,
         env={"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stdout[-2000:]

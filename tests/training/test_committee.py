@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 import pytest
+import tiny_mace
 
 from lbpsi_driver import machine, potential
 from lbpsi_driver.config import UsageError
@@ -62,10 +63,10 @@ def test_models_whose_forces_are_multiples_of_each_other(tmp_path):
     pytest.importorskip("mace", reason="needs the [mace] extra")
     from lbpsi_driver.mliap import import_torch
 
-    scaled = potential.read_model(potential.resolve("bootstrap"))
+    scaled = potential.read_model(potential.resolve(tiny_mace.SHIPPED))
     scaled.scale_shift.scale *= 1.2  # forces are proportional to it, E0s are constants
     import_torch().save(scaled, tmp_path / "scaled.model")
-    names = ["bootstrap", str(tmp_path / "scaled.model")]
+    names = [tiny_mace.SHIPPED, str(tmp_path / "scaled.model")]
     atoms = machine.lattice(["Li", "B", "P", "S", "I"])
     committee = Committee(names, dtype="float64")
     energies, forces = committee.evaluate(atoms)
@@ -76,4 +77,12 @@ def test_models_whose_forces_are_multiples_of_each_other(tmp_path):
     assert committee.deviation(atoms) == pytest.approx(0.1 * largest, rel=1e-6)
     assert atoms.calc is None
     with pytest.raises(UsageError, match="a committee of 1: give at least two"):
-        Committee(["bootstrap"])
+        Committee([tiny_mace.SHIPPED])
+
+
+def test_a_gpu_that_is_not_there_is_refused_in_one_line():
+    torch = pytest.importorskip("torch", reason="needs the [mace] extra")
+    if torch.cuda.is_available():
+        pytest.skip("has the GPU that must be lacking")
+    with pytest.raises(UsageError, match="--device cuda: torch sees no CUDA GPU here"):
+        Committee([tiny_mace.SHIPPED, tiny_mace.SHIPPED], device="cuda")

@@ -11,40 +11,11 @@ from lbpsi_driver.training.options import Reference
 
 needs_cp2k = pytest.mark.skipif(shutil.which("cp2k.psmp") is None, reason="needs cp2k (Debian)")
 
-TOY = """
-cutoff_Ry = 80.0
-
-[calculator]
-xc = "PBE"
-basis_set = "SZV-MOLOPT-SR-GTH"
-basis_set_file = "BASIS_MOLOPT"
-pseudo_potential = "GTH-PBE"
-potential_file = "GTH_POTENTIALS"
-max_scf = 30
-inp = \"\"\"
-&FORCE_EVAL
-  &DFT
-    &QS
-      EPS_DEFAULT 1.0E-8
-    &END QS
-    &SCF
-      EPS_SCF 1.0E-6
-      &PRINT
-        &RESTART OFF
-        &END RESTART
-      &END PRINT
-    &END SCF
-  &END DFT
-&END FORCE_EVAL
-\"\"\"
-"""
+TOY = Path(__file__).parents[1] / "data" / "cp2k_toy.toml"
 
 
-def toy(folder: Path, **arguments) -> Reference:
-    """Eight atoms of silicon in a minimal basis: seconds, and no physics."""
-    path = folder / "toy.toml"
-    path.write_text(TOY)
-    return Reference(kind="cp2k", settings=path, arguments=arguments)
+def toy(**arguments) -> Reference:
+    return Reference(kind="cp2k", settings=TOY, arguments=arguments)
 
 
 def silicon(a: float = 5.2):
@@ -80,7 +51,7 @@ def test_bad_settings_are_refused(tmp_path, text, message):
 
 
 def test_without_cp2k_it_says_so(tmp_path):
-    reference = toy(tmp_path).model_copy(update={"command": "no_such_cp2k --shell"})
+    reference = toy().model_copy(update={"command": "no_such_cp2k --shell"})
     with pytest.raises(WorkerError, match=r"no_such_cp2k.*install CP2K .*command"):
         Worker(reference, tmp_path).start()
 
@@ -88,7 +59,7 @@ def test_without_cp2k_it_says_so(tmp_path):
 @needs_cp2k
 def test_forces_are_derivatives_and_pressure_is_negative_stress(tmp_path):
     step = 0.02
-    with Worker(toy(tmp_path), tmp_path) as worker:
+    with Worker(toy(), tmp_path) as worker:
         assert worker.versions["cp2k"]
         found = worker.evaluate(silicon())
         energies = []
@@ -106,7 +77,7 @@ def test_forces_are_derivatives_and_pressure_is_negative_stress(tmp_path):
 
 @needs_cp2k
 def test_scf_that_does_not_converge_is_no_label(tmp_path):
-    with Worker(toy(tmp_path, max_scf=2), tmp_path) as worker:
+    with Worker(toy(max_scf=2), tmp_path) as worker:
         for _ in range(2):
             with pytest.raises(LabelError, match="the SCF did not converge"):
                 worker.evaluate(silicon())
@@ -114,7 +85,7 @@ def test_scf_that_does_not_converge_is_no_label(tmp_path):
 
 @needs_cp2k
 def test_goes_on_after_cp2k_stopped(tmp_path):
-    with Worker(toy(tmp_path), tmp_path) as worker:
+    with Worker(toy(), tmp_path) as worker:
         atoms = silicon()
         atoms.symbols[0] = "Og"
         with pytest.raises(LabelError, match=r"CP2K stopped: The requested basis.*<OG>[^\\|]*$"):

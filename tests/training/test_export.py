@@ -27,7 +27,7 @@ pytest.importorskip("mace", reason="needs the [mace] extra")
 
 
 def options(folder, **changes) -> ExportOptions:
-    return ExportOptions(**({"model": "bootstrap", "output": folder} | changes))
+    return ExportOptions(**({"model": tiny_mace.SHIPPED, "output": folder} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +50,10 @@ def test_card_holds_the_validation_and_how_it_was_made(written):
         False,
         "Default",
     )
-    source = potential.resolve("bootstrap")
-    for name, path in {"bootstrap.model": source, "toy.pt": written.file}.items():
+    source = potential.resolve(tiny_mace.SHIPPED)
+    for name, path in {source.name: source, "toy.pt": written.file}.items():
         assert made["sha256"][name] == hashlib.sha256(path.read_bytes()).hexdigest()
-    assert made["cutoff_A"] == 5.0
+    assert made["cutoff_A"] == float(potential.read_model(source).r_max)
     assert potential.card(str(written.file)) == card
 
 
@@ -153,7 +153,9 @@ def test_float32_is_stated_and_close(tmp_path):
     result = export(options(tmp_path, elements=("Li", "P", "S")))
     assert result.dtype == "float32"
     assert 1e-9 < result.differences["forces"] < 1e-4
-    assert json.loads(result.card.read_text())["trust"] == potential.card("bootstrap")["trust"]
+    assert (
+        json.loads(result.card.read_text())["trust"] == potential.card(tiny_mace.SHIPPED)["trust"]
+    )
 
 
 def test_each_head_is_exported_as_itself(tmp_path):
@@ -200,7 +202,7 @@ def test_what_it_refuses_before_writing_anything(tmp_path, written):
 
 def test_a_file_that_gives_other_forces_is_refused(tmp_path, monkeypatch):
     torch = import_torch()
-    other = potential.read_model(potential.resolve("bootstrap"))
+    other = potential.read_model(potential.resolve(tiny_mace.SHIPPED))
     other.scale_shift.scale *= 1.01
     torch.save(other, tmp_path / "other.model")
     right = potential.export
@@ -214,7 +216,7 @@ def test_a_file_that_gives_other_forces_is_refused(tmp_path, monkeypatch):
     ):
         export(options(tmp_path / "out"))
     assert not list((tmp_path / "out").glob("*.json.tmp"))
-    assert not (tmp_path / "out" / "bootstrap.sha256").exists()
+    assert not (tmp_path / "out" / f"{tiny_mace.SHIPPED}.sha256").exists()
 
 
 def test_bad_card_is_one_line(tmp_path):

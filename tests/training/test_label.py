@@ -10,6 +10,7 @@ import ase.io
 import interrupt
 import numpy as np
 import pytest
+import tiny_mace
 import toy_labels
 import troubled_calculator as troubled
 from ase.calculators.lj import LennardJones
@@ -41,7 +42,7 @@ def options(folder: Path, frames=None, **changes) -> LabelOptions:
     data = folder / "frames.extxyz.xz"
     if frames is not None or not data.exists():
         store.write_frames(data, frames or bare_frames())
-    given = {"data": data, "output": folder / "out", "reference": LENNARD_JONES, "workers": 2}
+    given = {"data": data, "output": folder / "out", "reference": LENNARD_JONES, "workers": 1}
     return LabelOptions(**(given | changes))
 
 
@@ -76,7 +77,7 @@ def troubling(tmp_path, monkeypatch):
 
 def test_labels_are_the_calculators(tmp_path):
     frames = bare_frames()
-    result = label(options(tmp_path, frames))
+    result = label(options(tmp_path, frames, workers=2))
     assert (result.frames, result.labelled, result.waiting) == (6, 6, 0)
     found = store.read_frames(result.file)
     assert [atoms.info["frame_id"] for atoms in found] == [a.info["frame_id"] for a in frames]
@@ -105,7 +106,7 @@ def test_failures_are_set_aside_with_their_reason(tmp_path, troubling, caplog):
     cues = ("Li", troubled.RAISES, troubled.NOT_A_NUMBER, troubled.DIES, troubled.DIES_ONCE, "S")
     frames = cued(*cues)
     with caplog.at_level(logging.WARNING):
-        result = label(options(tmp_path, frames, reference=make()))
+        result = label(options(tmp_path, frames, reference=make(), workers=2))
     ids = [atoms.info["frame_id"] for atoms in frames]
     assert [one.frame_id for one in result.set_aside] == ids[1:4]
     reasons = [one.reason for one in result.set_aside]
@@ -296,11 +297,11 @@ def test_mace_model_by_its_shipped_name(tmp_path):
     pytest.importorskip("mace", reason="needs the [mace] extra")
     from lbpsi_driver.training.models import mace_calculator
 
-    reference = {"kind": "mace", "model": "bootstrap", "dispersion": False}
+    reference = {"kind": "mace", "model": tiny_mace.SHIPPED, "dispersion": False}
     frames = bare_frames(2)
     result = label(options(tmp_path, frames, reference=reference, workers=1))
-    assert result.references[0].startswith("mace bootstrap, mace-torch ")
-    calculator = mace_calculator(["bootstrap"], dtype="float64")
+    assert result.references[0].startswith(f"mace {tiny_mace.SHIPPED}, mace-torch ")
+    calculator = mace_calculator([tiny_mace.SHIPPED], dtype="float64")
     for atoms in store.read_frames(result.file):
         bare = atoms.copy()
         bare.calc = calculator

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import signal
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import ase
@@ -22,7 +20,8 @@ from ase.calculators.lj import LennardJones
 
 from lbpsi_driver import cli
 from lbpsi_driver.config import UsageError
-from lbpsi_driver.training import explore, loop_result, pool
+from lbpsi_driver.mliap import import_torch
+from lbpsi_driver.training import explore, loop_result
 from lbpsi_driver.training import frames as store
 from lbpsi_driver.training.options import LoopOptions
 
@@ -128,20 +127,10 @@ def _maces():
         yield
 
 
-@contextlib.contextmanager
-def pool_in_process() -> Iterator[None]:
-    def call(_verb, function, jobs, _workers):
-        return {name: pool.Outcome(function(*job)) for name, job in jobs.items()}
-
-    with pytest.MonkeyPatch.context() as change:
-        change.setattr(pool, "run", call)
-        yield
-
-
 @pytest.fixture
 def in_process():
     """Explore in this process: starting another one takes longer than what it does."""
-    with pool_in_process():
+    with forked.pools():
         yield
 
 
@@ -183,6 +172,16 @@ def test_trajectory_ends_where_the_committee_parts(start, tmp_path, in_process):
     assert again.deviations.tolist() == found.deviations.tolist()
     other = explore.explore(free, 2, names, tmp_path / "other")
     assert np.abs(other.frames[0].positions - found.frames[0].positions).max() > 1e-3
+
+
+def test_the_committee_and_what_it_drives_have_the_loops_device(start, tmp_path, in_process):
+    if import_torch().cuda.is_available():
+        pytest.skip("has the GPU that must be lacking")
+    names = [str(path) for path in committee(start, "1", "2")]
+    wanted = options(start, tmp_path, device="cuda")
+    assert explore.sample_options(wanted, 1, names[0]).device == "cuda"
+    with pytest.raises(UsageError, match="--device cuda: torch sees no CUDA GPU here"):
+        explore.explore(wanted, 1, names, tmp_path / "explore")
 
 
 def test_selection_leaves_out_what_has_labels(start):
@@ -240,7 +239,7 @@ def looped(start, tmp_path_factory):
 
 def kill_when(wanted: LoopOptions, path: Path) -> None:
     """Run the loop in another process and kill -9 it as soon as a file is there."""
-    with pool_in_process():
+    with forked.pools():
         process = forked.start(run, wanted)
     deadline = time.monotonic() + 300
     while not path.exists():

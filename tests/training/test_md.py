@@ -171,3 +171,13 @@ def test_relaxing_ends_where_atoms_fall_into_each_other():
     atoms.positions[1] = atoms.positions[0] + [0.9, 0.0, 0.0]
     with pytest.raises(md.RunawayError, match="Ar fell into each other at step -10"):
         md.relax(atoms, 10)
+
+
+def test_volume_and_pressure_are_not_both_held():
+    from lbpsi_driver.config import UsageError, options
+
+    given = {"time": 1, "temperature": (300, 300), "volume": (1, 1)}
+    with pytest.raises(UsageError, match="volume and pressure are given; leave volume out") as told:
+        options(Segment, given | {"pressure": 1.0})
+    assert "\n" not in str(told.value)
+    assert options(Segment, given).volume == (1, 1)

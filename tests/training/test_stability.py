@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.calculators.lj import LennardJones
 from scipy.optimize import brentq
 
-from lbpsi_driver.config import QuenchOptions
+from lbpsi_driver.config import QuenchOptions, UsageError
 from lbpsi_driver.training import (
     contacts,
     deck_runs,
@@ -235,6 +235,18 @@ def test_frames_of_a_quench_carry_their_stages_and_are_spread_over_them(tmp_path
         one.info[store.ID] for one in own_runs.draw(frames, 5, 3)
     ]
     assert len(drawn) == 5
+
+
+def test_a_full_disk_is_no_outcome(tmp_path):
+    own = tmp_path / "lj.in"
+    # The guard's limit, MB: of two values of an index variable the first counts.
+    own.write_text((DATA / "lj.in").read_text() + "variable guard_disk index 1e12\n")
+    folder = tmp_path / "run"
+    options = QuenchOptions(**(QUICK | {"output": folder, "potential": own}))
+    with pytest.raises(UsageError, match="MB of disk left: free some space"):
+        own_runs.melt_quench(options)
+    assert (folder / "history.dat").stat().st_size > 0
+    assert not (folder / "stopped").exists()
 
 
 def test_a_run_that_boils_off_is_an_outcome(tmp_path, caplog):

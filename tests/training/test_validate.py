@@ -5,6 +5,7 @@ import json
 import ase
 import numpy as np
 import pytest
+import tiny_mace
 from ase.calculators.lj import LennardJones
 
 from lbpsi_driver import structure
@@ -41,11 +42,10 @@ ITSELF = {
 
 
 @pytest.fixture(scope="module")
-def model() -> str:
+def model(tmp_path_factory) -> str:
     pytest.importorskip("mace", reason="needs the [mace] extra")
-    from lbpsi_driver import potential
-
-    return str(potential.resolve("bootstrap"))
+    path = tmp_path_factory.mktemp("model") / "tiny.model"
+    return str(tiny_mace.write(path, numbers=[3, 5, 15, 16, 53], scale=100.0))
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def data_file(folder, atoms, calculator):
 
 @pytest.fixture(scope="module")
 def itself(tmp_path_factory, model, toy, calculator):
-    """A validation of the shipped model with the model itself as the reference."""
+    """A validation of a model with the model itself as the reference."""
     from lbpsi_driver.training.validate import validate
 
     folder = tmp_path_factory.mktemp("itself")
@@ -151,13 +151,13 @@ def test_the_card_has_what_shipped_cards_have_and_all_numbers(itself, model):
 
     options, result = itself
     card = json.loads(result.card.read_text())
-    kept = set(potential.card("bootstrap")) - {"warning"}
+    kept = set(potential.card(tiny_mace.SHIPPED)) - {"warning"}
     assert kept <= set(card)
     assert card["elements"] == ["Li", "B", "P", "S", "I"]
-    assert "32 channels, L=0, correlation 3, 2 interactions, cutoff 5 Å" in card["architecture"]
+    assert "4 channels, L=0, correlation 1, 2 interactions, cutoff 4 Å" in card["architecture"]
     assert card["model_sha256"] == manifest.sha256(potential.resolve(model))
     assert card["data_sha256"] == {"labelled.extxyz.xz": manifest.sha256(options.data[0])}
-    assert card["labels"] == "mace bootstrap.model"
+    assert card["labels"] == "mace tiny.model"
     assert card["frames"] == "4 labelled (3 test, 1 train) of 1 compositions"
     assert {"held_out", "paper_test", "own_npt", "own_melt_quench", "own_quenched_glass"} == {
         key.removesuffix("_force_meV_per_A") for key in card["errors"] if "force" in key
@@ -213,16 +213,16 @@ def test_an_interrupted_validation_goes_on_where_it_was(itself):
         validate(options.model_copy(update={"own_frames": 5}))
 
 
-def test_errors_against_another_potential_are_those_counted_by_hand(
-    tmp_path, model, toy, calculator
-):
+def test_errors_against_another_potential_are_those_counted_by_hand(tmp_path, toy):
+    pytest.importorskip("mace", reason="needs the [mace] extra")
     from rich.console import Console
 
+    from lbpsi_driver.training.models import mace_calculator
     from lbpsi_driver.training.validate import validate
 
     path = data_file(tmp_path, toy, LennardJones(**LJ))
     options = ValidateOptions(
-        model=model,
+        model=tiny_mace.SHIPPED,
         dtype="float64",
         data=(path,),
         output=tmp_path / "out",
@@ -236,6 +236,7 @@ def test_errors_against_another_potential_are_those_counted_by_hand(
         **(OFF | {"volume_points": 2}),
     )
     result = validate(options)
+    calculator = mace_calculator([tiny_mace.SHIPPED], dtype="float64")
     energies, squares, absolute, by_sulfur, stresses = [], [], [], [], []
     for frame in store.read_frames(path)[1:]:
         atoms = ase.Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=True)

@@ -125,3 +125,16 @@ def test_relative_paths_are_those_of_the_parent(tmp_path, monkeypatch):
     reference = LENNARD_JONES.model_copy(update={"python": Path("bin/python")})
     with Worker(reference, tmp_path / "elsewhere") as worker:
         assert worker.evaluate(crystal())["energy"] < 0
+
+
+def test_dispersion_is_added_to_sevennet_by_default_and_nowhere_else():
+    lennard_jones = {"kind": "ase", "calculator": "ase.calculators.lj:LennardJones"}
+    for given, wanted in (({}, True), ({"kind": "mace"}, False), (lennard_jones, False)):
+        assert Reference(**given).dispersion is wanted
+        for said in (True, False):
+            assert Reference(**given, dispersion=said).dispersion is said
+        # A run compares by what it does, and not by who said so.
+        assert Reference(**given).model_dump() == Reference(**given, dispersion=wanted).model_dump()
+    for kind in ("vasp", "cp2k"):
+        with pytest.raises(ValueError, match=f"dispersion = false: that of kind '{kind}' is in"):
+            Reference(kind=kind, dispersion=False)

@@ -7,11 +7,25 @@ from pathlib import Path
 
 import numpy as np
 
+from lbpsi_driver.config import PotentialOptions
 from lbpsi_driver.mliap import import_mace, import_torch
 
+SHIPPED: str = PotentialOptions.model_fields["model"].default
+"""Name of the model that is used where none is given."""
 
-def write(path: Path, *, numbers: Sequence[int], seed: int = 1, heads: Sequence[str] = ()) -> Path:
-    """Save a model with random weights, and E0s that tell its heads apart."""
+
+def write(
+    path: Path,
+    *,
+    numbers: Sequence[int],
+    seed: int = 1,
+    heads: Sequence[str] = (),
+    scale: float = 1.0,
+) -> Path:
+    """Save a model with random weights, and E0s that tell its heads apart.
+
+    Its forces are some ``scale`` meV/Å.
+    """
     torch = import_torch()
     import_mace()
     from e3nn import o3
@@ -37,7 +51,7 @@ def write(path: Path, *, numbers: Sequence[int], seed: int = 1, heads: Sequence[
         correlation=1,
         radial_MLP=[8],
         radial_type="bessel",
-        atomic_inter_scale=[1.0] * len(heads),
+        atomic_inter_scale=[scale] * len(heads),
         atomic_inter_shift=[0.0] * len(heads),
         heads=heads,
     )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+import ase
 import ase.io
 import numpy as np
 from ase.calculators.lj import LennardJones
@@ -25,14 +27,34 @@ def labels_of(atoms) -> dict:
 def write_xml(folder: Path, *, steps: int = 12) -> None:
     """Write vasprun.xml of the folder's POSCAR; kB and the sign of VASP (compression positive)."""
     atoms = ase.io.read(folder / "POSCAR", parallel=False)
+    write_dynamics(folder, [atoms], steps=steps)
+
+
+def write_dynamics(folder: Path, frames: Sequence[ase.Atoms], *, steps: int = 2) -> None:
+    """Write vasprun.xml of dynamics: a calculation of some electronic steps for each frame."""
+    first = frames[0]
+    species = "".join(f"<rc><c>{symbol:2s}</c><c>1</c></rc>\n" for symbol in first.symbols)
+    (folder / "vasprun.xml").write_text(
+        '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n<generator>'
+        '<i name="program" type="string">vasp </i>'
+        '<i name="version" type="string">6.3.0  </i></generator>\n'
+        '<kpoints><varray name="kpointlist" ><v> 0.0 0.0 0.0 </v></varray>'
+        '<varray name="weights" ><v> 1.0 </v></varray></kpoints>\n'
+        f'<parameters><i type="int" name="NELM"> {NELM} </i></parameters>\n'
+        f'<atominfo><atoms> {len(first)} </atoms><array name="atoms" ><set>\n{species}</set>'
+        "</array></atominfo>\n"
+        + _structure(first, ' name="initialpos" ')
+        + "\n"
+        + "".join(_calculation(atoms, steps) for atoms in frames)
+        + _structure(frames[-1], ' name="finalpos" ')
+        + "\n</modeling>\n"
+    )
+
+
+def _calculation(atoms: ase.Atoms, steps: int) -> str:
     found = labels_of(atoms)
     voigt = -found["stress"] / (0.1 * GPa)
     kilobar = voigt[[0, 5, 4, 5, 1, 3, 4, 3, 2]].reshape(3, 3)
-
-    def rows(name: str, values) -> str:
-        lines = "".join(f"<v> {x:.8f} {y:.8f} {z:.8f} </v>\n" for x, y, z in values)
-        return f'<varray name="{name}" >\n{lines}</varray>\n'
-
     energy = "".join(
         f'<i name="{name}"> {value:.8f} </i>'
         for name, value in (
@@ -41,26 +63,23 @@ def write_xml(folder: Path, *, steps: int = 12) -> None:
             ("e_0_energy", found["energy"] + 0.01),
         )
     )
-    structure = (
-        f"<structure{{}}><crystal>{rows('basis', atoms.cell.array)}</crystal>"
-        f"{rows('positions', atoms.get_scaled_positions())}</structure>"
-    )
-    species = "".join(f"<rc><c>{symbol:2s}</c><c>1</c></rc>\n" for symbol in atoms.symbols)
     step = f"<scstep><energy>{energy}</energy></scstep>\n"
-    (folder / "vasprun.xml").write_text(
-        '<?xml version="1.0" encoding="ISO-8859-1"?>\n<modeling>\n<generator>'
-        '<i name="program" type="string">vasp </i>'
-        '<i name="version" type="string">6.3.0  </i></generator>\n'
-        '<kpoints><varray name="kpointlist" ><v> 0.0 0.0 0.0 </v></varray>'
-        '<varray name="weights" ><v> 1.0 </v></varray></kpoints>\n'
-        f'<parameters><i type="int" name="NELM"> {NELM} </i></parameters>\n'
-        f'<atominfo><atoms> {len(atoms)} </atoms><array name="atoms" ><set>\n{species}</set>'
-        "</array></atominfo>\n" + structure.format(' name="initialpos" ') + "\n<calculation>\n"
-        f"{steps * step}{structure.format('')}\n{rows('forces', found['forces'])}"
-        f"{rows('stress', kilobar)}<energy>{energy}</energy>\n</calculation>\n"
-        + structure.format(' name="finalpos" ')
-        + "\n</modeling>\n"
+    return (
+        f"<calculation>\n{steps * step}{_structure(atoms)}\n{_rows('forces', found['forces'])}"
+        f"{_rows('stress', kilobar)}<energy>{energy}</energy>\n</calculation>\n"
     )
+
+
+def _structure(atoms: ase.Atoms, name: str = "") -> str:
+    return (
+        f"<structure{name}><crystal>{_rows('basis', atoms.cell.array)}</crystal>"
+        f"{_rows('positions', atoms.get_scaled_positions())}</structure>"
+    )
+
+
+def _rows(name: str, values) -> str:
+    lines = "".join(f"<v> {x:.8f} {y:.8f} {z:.8f} </v>\n" for x, y, z in values)
+    return f'<varray name="{name}" >\n{lines}</varray>\n'
 
 
 def write_outcar(folder: Path, *, converged: bool = True) -> None:

@@ -10,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ase
 import numpy as np
@@ -124,13 +125,15 @@ def explore(options: LoopOptions, number: int, committee: Sequence[str], folder:
     return read(folder, [one.name for one in wanted.source])
 
 
-def sample_options(options: LoopOptions, number: int, model: str) -> SampleOptions:
-    """Return the options that sources of an iteration are run with."""
-    given = {"reference": options.reference} if "reference" in options.model_fields_set else {}
+def sample_options(options: LoopOptions, number: int, model: str | None = None) -> SampleOptions:
+    """Return the options that sources of an iteration are run with, by a member if it is known."""
+    given: dict[str, Any] = {} if model is None else {"model": model}
+    if "reference" in options.model_fields_set:
+        given["reference"] = options.reference
     return SampleOptions(
         source=tuple(_reseeded(one, number) for one in options.source),
-        model=model,
         dtype=options.dtype,
+        device=options.device,
         timestep=options.timestep,
         **given,
     )
@@ -146,7 +149,7 @@ def explore_source(
     source: Source, options: SampleOptions, committee: Sequence[str], stop: float, folder: Path
 ) -> None:
     """Run one source and write the deviations of its frames; called in a process of its own."""
-    asked = Committee(committee, dtype=options.dtype)
+    asked = Committee(committee, dtype=options.dtype, device=options.device)
     watch = Watch(asked, stop)
     trajectories.run(source, options, folder, watch)
     models.refuse_unknown(asked.members[0], _elements(folder))

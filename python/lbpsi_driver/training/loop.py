@@ -84,7 +84,7 @@ def loop(options: LoopOptions, *, dry_run: bool = False) -> LoopResult | None:
     Y. Zhang et al., Comput. Phys. Commun. 253, 107206 (2020), doi:10.1016/j.cpc.2020.107206.
     """
     claim = _claim(options)
-    sample.check(explore.sample_options(options, 1, "bootstrap"))
+    sample.check(explore.sample_options(options, 1))
     if options.fit.foundation is not None and not options.models:
         logger.warning(
             "all members start from one foundation model: they differ by their seeds alone, and"
@@ -232,7 +232,9 @@ def _learn(
         count = min(options.labels, options.budget - _spent(done))
         frames = [explore.renamed(frame, number, options.source) for frame in candidates]
         labelled = [frame for path in _data(options, done) for frame in store.read_frames(path)]
-        describing = models.mace_calculator([committee[0]], dtype=options.dtype)
+        describing = models.mace_calculator(
+            [committee[0]], dtype=options.dtype, device=options.device
+        )
         chosen = explore.select(frames, labelled, count, describing)
         store.write_frames(folder / SELECTED, [frames[index] for index in chosen])
     selected = store.read_frames(folder / SELECTED)
@@ -251,7 +253,7 @@ def _learn(
             f" {outcome.next}; then the same command goes on"
         )
     labelled = store.read_frames(wanted.output / labelling.LABELLED)
-    asked = Committee(committee, dtype=options.dtype)
+    asked = Committee(committee, dtype=options.dtype, device=options.device)
     return {
         "selected": len(selected),
         "labelled": len(labelled),

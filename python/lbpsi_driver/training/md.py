@@ -41,7 +41,7 @@ VOLUME_LIMITS = (0.5, 3.0)
 
 
 class RunawayError(UsageError):
-    """A trajectory ran away: one line that says where."""
+    """A trajectory in ASE ran away: one line that says where. LAMMPS's is ``engine``'s."""
 
 
 def relax(

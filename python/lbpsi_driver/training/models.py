@@ -36,10 +36,12 @@ def mace_calculator(
     Raises
     ------
     UsageError
-        No such model, no MACE model, or no such head.
+        No such model, no MACE model, no such head, or no such device.
     """
-    import_torch()
+    torch = import_torch()
     import_mace()
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no CUDA GPU here; give --device cpu")
     from mace.calculators import MACECalculator
 
     paths = [potential.resolve(model) for model in models]

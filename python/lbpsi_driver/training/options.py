@@ -20,6 +20,7 @@ from lbpsi_driver.config import (
     NonNegative,
     Options,
     Positive,
+    PotentialOptions,
     QuenchOptions,
     UsageError,
     options,
@@ -28,6 +29,7 @@ from lbpsi_driver.config import (
 Split = Literal["train", "valid", "test"]
 ReferenceKind = Literal["vasp", "cp2k", "sevennet", "mace", "ase"]
 Doubts = Literal["refuse", "warn"]
+Device = Literal["cpu", "cuda"]
 
 _TRUTH = {"t", "f", "true", "false"}
 
@@ -56,6 +58,15 @@ class Segment(Options):
     )
     pressure: float = Field(1.0, description="pressure where no volume is given, bar")
 
+    @model_validator(mode="after")
+    def _volume_or_pressure(self) -> Segment:
+        if self.volume is not None and "pressure" in self.model_fields_set:
+            raise ValueError(
+                "volume and pressure are given; leave volume out to hold the pressure, or pressure"
+                " to set the volume"
+            )
+        return self
+
 
 class Cell(Options):
     """A cell to start from: packed, or read."""
@@ -83,13 +94,15 @@ class Cell(Options):
 
 
 class MDSource(Cell):
-    """Frames of Langevin dynamics with the reference or a model, in ASE."""
+    """Frames of Langevin dynamics with the reference or a model, in ASE; with VASP, its own."""
 
     kind: Literal["md"]
     name: Name = Field(description="name of the trajectory, part of each frame's id")
     split: Split | None = Field(None, description="which set its frames are for; default: drawn")
     calculator: Literal["reference", "model"] = Field("model", description="what drives it")
-    minimise: int = Field(100, ge=0, description="steps of minimisation before")
+    minimise: int = Field(
+        100, ge=0, description="steps of minimisation before; those of VASP's cell by the model"
+    )
     segment: tuple[Segment, ...] = Field(min_length=1, description="its stretches, in order")
     every: Positive = Field(0.05, description="interval of frames, ps")
 
@@ -114,7 +127,8 @@ class QuenchSource(Cell):
         given = {key.replace("-", "_"): value for key, value in self.quench.items()}
         if twice := sorted(fixed.keys() & given.keys()):
             raise UsageError(f"quench.{twice[0]}: the source itself sets it; leave it out")
-        shared = {name: getattr(sampling, name) for name in ("model", "dtype", "timestep")}
+        same = ("model", "dtype", "device", "timestep")
+        shared = {name: getattr(sampling, name) for name in same}
         return options(QuenchOptions, shared | {"motifs": False} | given | fixed)
 
 
@@ -160,7 +174,10 @@ class Reference(Options):
 
     kind: ReferenceKind = Field("sevennet", description="which code or model")
     model: str = Field("7net-l3i5", description="name or path of a SevenNet or MACE model")
-    dispersion: bool = Field(True, description="add D3(BJ) for PBE to a model's energies")
+    dispersion: bool | None = Field(
+        None,
+        description="add D3(BJ) for PBE to a model's energies; default: to those of sevennet alone",
+    )
     calculator: str | None = Field(
         None, description="for kind `ase`: module:class of an ASE calculator"
     )
@@ -178,6 +195,23 @@ class Reference(Options):
     timeout: Positive | None = Field(
         None, description="longest time for a frame, minutes; default: no limit"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _dispersion_of_kind(cls, given: Any) -> Any:
+        # Decided here, so that a run compares by what it does and not by who said so.
+        if not isinstance(given, dict) or given.get("dispersion") is not None:
+            return given
+        return given | {"dispersion": given.get("kind", "sevennet") not in ("mace", "ase")}
+
+    @model_validator(mode="after")
+    def _dispersion_can_be_left_out(self) -> Reference:
+        if self.kind in ("vasp", "cp2k") and not self.dispersion:
+            raise ValueError(
+                f"dispersion = false: that of kind '{self.kind}' is in its settings; give a file of"
+                " settings without it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _calculator_is_named(self) -> Reference:
@@ -204,8 +238,12 @@ class SampleOptions(ReferenceOptions):
     )
     output: Path = Field(Path("runs/train/sample"), description="folder")
     seed: int = Field(1, ge=1, description="seed of every choice that is drawn")
-    model: str = Field("bootstrap", description="the model that drives and describes")
+    model: str = Field(
+        PotentialOptions.model_fields["model"].default,
+        description="the model that drives and describes",
+    )
     dtype: Dtype = Field("float32", description="precision of that model")
+    device: Device = Field("cpu", description="where that model runs")
     timestep: Positive = Field(1.0, description="time step of sampling, fs")
     frames: int = Field(300, ge=1, description="frames to select in all")
     nearest: NonNegative = Field(
@@ -299,17 +337,19 @@ class FitOptions(Options):
     stage_two_energy_weight: NonNegative = Field(100.0, description="their weight then")
     stage_two_rate: Positive = Field(0.001, description="learning rate then")
     dtype: Dtype = Field("float32", description="precision of the fit")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where it runs")
+    device: Device = Field("cpu", description="where it runs")
     threads: int | None = Field(None, ge=1, description="threads; default: all cores")
 
 
 class ValidateOptions(ReferenceOptions):
     """Options of ``train validate``: how far a model can be trusted, as a card."""
 
-    model: Path = Field(Path("runs/train/fit/fitted.model"), description="the MACE .model")
+    model: Path = Field(
+        Path("runs/train/fit/fitted.model"), description="a MACE .model, or a shipped model's name"
+    )
     head: str | None = Field(None, description="its head; default: the last")
     dtype: Dtype = Field("float32", description="precision of the model")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
+    device: Device = Field("cpu", description="where the model runs")
     name: str | None = Field(None, description="name on the card; default: the file's")
     licence: str | None = Field(None, description="licence of the model, for its card")
     data: tuple[Path, ...] = Field(
@@ -380,12 +420,14 @@ class ValidateOptions(ReferenceOptions):
 class ExportOptions(Options):
     """Options of ``train export``: a MACE ``.model`` -> the ML-IAP ``.pt`` of LAMMPS."""
 
-    model: Path = Field(Path("runs/train/fit/fitted.model"), description="the MACE .model")
+    model: Path = Field(
+        Path("runs/train/fit/fitted.model"), description="a MACE .model, or a shipped model's name"
+    )
     output: Path = Field(Path("runs/train/export"), description="folder of model, card and hash")
     name: str | None = Field(None, description="name of the files; default: the model's")
     head: str | None = Field(None, description="head of a multihead model; default: its last")
     dtype: Dtype = Field("float32", description="precision of the exported model")
-    device: Literal["cpu", "cuda"] = Field("cpu", description="where it will run")
+    device: Device = Field("cpu", description="where it will run")
     cueq: bool = Field(False, description="use cuEquivariance's kernels (CUDA)")
     elements: tuple[str, ...] = Field((), description="elements that it must know")
     card: Path | None = Field(None, description="a card of `validate` to put beside it")
@@ -423,6 +465,7 @@ class LoopOptions(ReferenceOptions):
     rate_more: Positive = Field(0.001, description="learning rate of such a refit")
     timestep: Positive = Field(1.0, description="time step of exploration, fs")
     dtype: Dtype = Field("float32", description="precision of exploration")
+    device: Device = Field("cpu", description="where the committee runs")
 
     @field_validator("upper", "stop")
     @classmethod

@@ -25,8 +25,6 @@ CELL = "cell_name"
 STOPPED = "stopped"
 
 _MOTIONLESS = {"motifs": False}
-_MACHINES_FAULT = ("ree some space", "pip install", "pair_style")
-"""What says that a run was stopped by the machine that it ran on: no word on the model."""
 
 logger = logging.getLogger(__name__)
 
@@ -115,9 +113,9 @@ def melt_quench(options: QuenchOptions) -> Dynamics:
     Raises
     ------
     UsageError
-        Bad input; a run that the guard stopped raises nothing.
+        Bad input, or a machine that failed; a run that the guard stopped raises nothing.
     """
-    stopped = _carry_out(lambda: quench.quench(options), options.output, options.output)
+    stopped = _carry_out(lambda: quench.quench(options), options.output)
     return _outcome(options.output, quench.FINAL, stopped, "equilibrate")
 
 
@@ -132,24 +130,21 @@ def npt(options: SweepOptions) -> Dynamics:
     Raises
     ------
     UsageError
-        Bad input; a run that the guard stopped raises nothing.
+        Bad input, or a machine that failed; a run that the guard stopped raises nothing.
     """
     run = options.output / f"T{options.temperatures[0]:g}"
-    stopped = _carry_out(lambda: sweep.sweep(options), options.output, run)
+    stopped = _carry_out(lambda: sweep.sweep(options), options.output)
     return _outcome(run, sweep.FINAL, stopped, "production")
 
 
-def _carry_out(work: Callable[[], object], folder: Path, run: Path) -> str | None:
+def _carry_out(work: Callable[[], object], folder: Path) -> str | None:
     """Run decks; return why they were stopped, where the model and not the machine is to blame."""
     mark = folder / STOPPED
     if mark.exists():
         return mark.read_text(encoding="utf-8").strip()
     try:
         work()
-    except UsageError as err:
-        began = history.last_row(run) is not None and " stopped: " in str(err)
-        if not began or any(words in str(err) for words in _MACHINES_FAULT):
-            raise
+    except engine.RunawayError as err:
         logger.warning("%s: %s", folder, err)
         manifest.write_atomic(mark, f"{err}\n")
         return str(err)

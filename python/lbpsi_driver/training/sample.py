@@ -24,7 +24,7 @@ from rich.table import Table
 from lbpsi_driver import manifest, parallel, potential, structure
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import frames as store
-from lbpsi_driver.training import pool, selection, settings, trajectories
+from lbpsi_driver.training import pool, selection, settings, trajectories, vasp_md
 from lbpsi_driver.training.options import (
     FileSource,
     MDSource,
@@ -236,7 +236,7 @@ def described(folder: Path, options: SampleOptions, name: str) -> None:
     from lbpsi_driver.training import models
 
     frames = trajectories.sane_frames(folder)
-    calculator = models.mace_calculator([options.model], dtype=options.dtype)
+    calculator = models.mace_calculator([options.model], dtype=options.dtype, device=options.device)
     models.refuse_unknown(calculator, {symbol for frame in frames for symbol in frame.symbols})
     stream = io.BytesIO()
     rows = models.descriptors(calculator, [store.rounded(frame) for frame in frames])
@@ -274,7 +274,7 @@ def _check_source(source: Source, parents: Sequence[str], options: SampleOptions
         if "reference" not in options.model_fields_set:
             raise UsageError("calculator = reference: give the table [train.reference]")
         if options.reference.kind == "vasp":
-            raise UsageError("calculator = reference: vasp labels frames, it drives no dynamics")
+            vasp_md.refuse_ramps(source.segment)
 
 
 def _claim_sources(options: SampleOptions, folder: Path, model: str) -> None:
@@ -309,6 +309,8 @@ def _made_of(source: Source, options: SampleOptions, model: str) -> dict[str, An
             files = settings.files_of(options.reference)
             values = manifest.physics(options.reference.model_dump(mode="json"), files)
             made["reference"] = values | {key: manifest.sha256(path) for key, path in files.items()}
+            if options.reference.kind == "vasp" and source.minimise:
+                made["model"] = model
     if isinstance(source, StrainSource):
         parents = [one for one in options.source if one.name in source.of]
         made["of"] = [_made_of(parent, options, model) for parent in parents]

@@ -16,7 +16,7 @@ import numpy as np
 
 from lbpsi_driver import history, manifest, structure
 from lbpsi_driver.config import UsageError
-from lbpsi_driver.training import deck_runs, md
+from lbpsi_driver.training import deck_runs, md, vasp, vasp_md
 from lbpsi_driver.training import frames as store
 from lbpsi_driver.training.calculators import LabelError, Worker, WorkerCalculator
 from lbpsi_driver.training.options import (
@@ -30,6 +30,8 @@ from lbpsi_driver.training.options import (
 )
 
 RAW = "trajectory.extxyz"
+START = "start.extxyz"
+VASP = "vasp"
 DONE = "done"
 STOPPED = "stopped"
 
@@ -56,8 +58,8 @@ def run(
     Raises
     ------
     UsageError
-        Bad input, a full disk. A trajectory that ran away is no error: it keeps its frames, and
-        says so in ``stopped``.
+        Bad input, a full disk, a trajectory that waits for VASP. One that ran away is no error: it
+        keeps its frames, and says so in ``stopped``.
     """
     with manifest.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -66,7 +68,9 @@ def run(
     if (folder / STOPPED).exists():
         manifest.write_atomic(folder / DONE, "")
         return
-    if isinstance(source, MDSource):
+    if isinstance(source, MDSource) and _is_vasps(source, options):
+        _read_vasp(source, options, folder)
+    elif isinstance(source, MDSource):
         _run_md(source, options, folder, watch)
     elif isinstance(source, QuenchSource):
         _run_quench(source, options, folder)
@@ -128,7 +132,7 @@ def _run_md(
     )
     start = int(atoms.info[store.STEP]) if done else -source.minimise
     volume = float(done[0].info["start_volume"]) if done else atoms.get_volume()
-    every = md.CHUNK_STEPS * max(1, round(1e3 * source.every / options.timestep / md.CHUNK_STEPS))
+    every = _steps_between(source, options)
 
     def record(now: ase.Atoms, step: int, temperature: float) -> None:
         if done and step <= int(done[-1].info[store.STEP]):
@@ -164,6 +168,42 @@ def _run_md(
             _stop(folder, err)
 
 
+def _steps_between(source: MDSource, options: SampleOptions) -> int:
+    return md.CHUNK_STEPS * max(1, round(1e3 * source.every / options.timestep / md.CHUNK_STEPS))
+
+
+def _is_vasps(source: MDSource, options: SampleOptions) -> bool:
+    return source.calculator == "reference" and options.reference.kind == "vasp"
+
+
+def _read_vasp(source: MDSource, options: SampleOptions, folder: Path) -> None:
+    """Write VASP's inputs, or read what it has run."""
+    start = folder / START
+    if not start.is_file():
+        store.write_frames(start, [_relaxed(source, options, folder)])
+    atoms = store.read_frames(start)[0]
+    command = vasp_md.write(
+        folder / VASP, atoms, source, options.timestep, reference=options.reference
+    )
+    try:
+        frames = vasp_md.read(
+            folder / VASP, atoms, source, options.timestep, _steps_between(source, options)
+        )
+    except vasp.NotReadyError as err:
+        raise UsageError(f"{err}; next: {command}; then the same command again") from err
+    store.write_frames(folder / RAW, frames)
+
+
+def _relaxed(source: MDSource, options: SampleOptions, folder: Path) -> ase.Atoms:
+    """Return the cell without the contacts of its packing: a model's steps cost VASP none."""
+    atoms = structure.read_cell(deck_runs.start_cell(source, folder / "build"))
+    if source.minimise:
+        with _calculator("model", options, atoms) as calculator:
+            atoms.calc = calculator
+            md.relax(atoms, source.minimise)
+    return ase.Atoms(atoms.numbers, positions=atoms.positions, cell=atoms.cell, pbc=True)
+
+
 @contextlib.contextmanager
 def _calculator(which: str, options: SampleOptions, atoms: ase.Atoms) -> Iterator[Any]:
     if which == "reference":
@@ -172,7 +212,7 @@ def _calculator(which: str, options: SampleOptions, atoms: ase.Atoms) -> Iterato
         return
     from lbpsi_driver.training import models
 
-    calculator = models.mace_calculator([options.model], dtype=options.dtype)
+    calculator = models.mace_calculator([options.model], dtype=options.dtype, device=options.device)
     models.refuse_unknown(calculator, atoms.symbols)
     yield calculator
 

@@ -21,6 +21,7 @@ import ase
 import ase.io
 import numpy as np
 from ase.io.vasp import write_vasp
+from numpy.typing import NDArray
 
 from lbpsi_driver import manifest
 from lbpsi_driver.config import UsageError
@@ -28,10 +29,12 @@ from lbpsi_driver.training import settings
 from lbpsi_driver.training.calculators import LabelError, overtime
 
 KEYS = {"command": str, "incar": dict, "sampling": dict, "potcar": dict}
+COMMAND = "vasp_gam"
 POTENTIALS = "VASP_PP_PATH"
 FRAME = "frame.json"
 OUTPUT = "vasp.out"
 SCRIPT = "run.sh"
+KPOINTS = "Gamma only\n0\nGamma\n1 1 1\n0 0 0\n"
 
 _MOVED = 1e-3
 """Å: VASP's output must be that of this frame; OUTCAR has five decimals."""
@@ -41,7 +44,7 @@ _GRACE_S = 5.0
 
 _LOOK_S = 0.2
 
-_OUTCAR_END = "General timing and accounting informations for this job"
+OUTCAR_END = "General timing and accounting informations for this job"
 _OUTCAR_CONVERGED = "aborting loop because EDIFF is reached"
 
 
@@ -69,26 +72,40 @@ def write_inputs(folder: Path, atoms: ase.Atoms, digest: str, own: Path | None) 
         Bad settings, a POTCAR that is not under ``$VASP_PP_PATH``, no place to write.
     """
     table = settings.load("vasp", own, KEYS)
-    order = np.argsort(atoms.get_chemical_symbols(), kind="stable")
-    sorted_atoms = atoms[order]
-    elements = list(dict.fromkeys(sorted_atoms.get_chemical_symbols()))
-    names = [table["potcar"].get(element, element) for element in elements]
+    order = order_of(atoms)
+    names = potentials(table, atoms)
     with manifest.writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if _frame_of(folder).get("digest") == digest:
             if not (folder / "POTCAR").is_file():
-                _write_potcar(folder, names)
+                write_potcar(folder, names)
             return
         for old in (FRAME, OUTPUT, "OUTCAR", "vasprun.xml"):
             (folder / old).unlink(missing_ok=True)
-        with (folder / "POSCAR").open("w", encoding="ascii") as stream:
-            write_vasp(stream, sorted_atoms, direct=False)
+    write_poscar(folder, atoms)
     manifest.write_atomic(folder / "INCAR", incar(table["incar"]))
-    manifest.write_atomic(folder / "KPOINTS", "Gamma only\n0\nGamma\n1 1 1\n0 0 0\n")
-    _write_potcar(folder, names)
+    manifest.write_atomic(folder / "KPOINTS", KPOINTS)
+    write_potcar(folder, names)
     # Last, so that a folder that has it is whole.
     facts = {"frame_id": atoms.info.get("frame_id"), "digest": digest, "order": order.tolist()}
     manifest.write_atomic(folder / FRAME, json.dumps(facts) + "\n")
+
+
+def order_of(atoms: ase.Atoms) -> NDArray[np.int64]:
+    """Return the indices of the atoms in the order of POSCAR: by element."""
+    return np.argsort(atoms.get_chemical_symbols(), kind="stable")
+
+
+def write_poscar(folder: Path, atoms: ase.Atoms) -> None:
+    """Write POSCAR, its atoms in the order of :func:`order_of`."""
+    with manifest.writing(folder), (folder / "POSCAR").open("w", encoding="ascii") as stream:
+        write_vasp(stream, atoms[order_of(atoms)], direct=False)
+
+
+def potentials(table: dict[str, Any], atoms: ase.Atoms) -> list[str]:
+    """Return the names of the potentials that POTCAR is joined of, from ``[potcar]``."""
+    elements = dict.fromkeys(atoms[order_of(atoms)].get_chemical_symbols())
+    return [table["potcar"].get(element, element) for element in elements]
 
 
 def incar(values: dict[str, Any]) -> str:
@@ -123,12 +140,12 @@ def write_script(folder: Path, own: Path | None) -> str:
     str
         The command that runs it.
     """
-    command = settings.load("vasp", own, KEYS).get("command", "vasp_gam")
+    command = settings.load("vasp", own, KEYS).get("command", COMMAND)
     script = f"""#!/bin/sh
 # VASP in each folder that has no whole output; VASP='mpirun -n 32 vasp_gam' runs it otherwise.
 cd "$(dirname "$0")" || exit 1
 for frame in */; do
-    grep -qs "{_OUTCAR_END}" "$frame/OUTCAR" && continue
+    grep -qs "{OUTCAR_END}" "$frame/OUTCAR" && continue
     [ -f "$frame/POTCAR" ] || {{ echo "$frame: no POTCAR, see POTCAR.spec" >&2; exit 1; }}
     (cd "$frame" && ${{VASP:-{command}}} > {OUTPUT} 2>&1) || echo "$frame: VASP failed" >&2
 done
@@ -158,7 +175,7 @@ def run(
     LabelError
         No POTCAR, or VASP did not come to its end in time.
     """
-    if _is_whole(folder):
+    if is_whole(folder):
         return
     if not (folder / "POTCAR").is_file():
         raise LabelError(f"no POTCAR; put one there as POTCAR.spec says, or set ${POTENTIALS}")
@@ -174,7 +191,7 @@ def run(
             process_group=0,
         )
     _wait(process, stopped, minutes)
-    if not _is_whole(folder):
+    if not is_whole(folder):
         lines = (folder / OUTPUT).read_text(errors="replace").split("\n")
         last = next((line.strip() for line in reversed(lines) if line.strip()), "no output")
         raise LabelError(f"VASP ended with code {process.returncode} before its end: {last}")
@@ -232,10 +249,10 @@ def read(folder: Path, atoms: ase.Atoms, digest: str) -> dict[str, Any]:
     if facts.get("digest") != digest:
         raise NotReadyError("its inputs are not written")
     xml, outcar = folder / "vasprun.xml", folder / "OUTCAR"
-    if _contains(xml, "</modeling>"):
+    if contains(xml, "</modeling>"):
         _refuse_unconverged_xml(xml)
         found = _parse(xml, "vasp-xml")
-    elif _contains(outcar, _OUTCAR_END):
+    elif contains(outcar, OUTCAR_END):
         if _OUTCAR_CONVERGED not in outcar.read_text(errors="replace"):
             raise LabelError("VASP: the electronic steps did not converge (OUTCAR)")
         found = _parse(outcar, "vasp-out")
@@ -291,7 +308,14 @@ def _version(path: Path) -> str:
     return next(filter(None, found.groups())) if found else "of unknown version"
 
 
-def _write_potcar(folder: Path, names: list[str]) -> None:
+def write_potcar(folder: Path, names: list[str]) -> None:
+    """Join POTCAR, or write a list of what it needs where ``$VASP_PP_PATH`` is not set.
+
+    Raises
+    ------
+    UsageError
+        A potential that is not there, no place to write.
+    """
     root = os.environ.get(POTENTIALS)
     if not root:
         listed = "".join(f"potpaw_PBE/{name}/POTCAR\n" for name in names)
@@ -319,10 +343,12 @@ def _frame_of(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _is_whole(folder: Path) -> bool:
+def is_whole(folder: Path) -> bool:
+    """Tell whether VASP has come to its end in a folder."""
     xml, outcar = folder / "vasprun.xml", folder / "OUTCAR"
-    return _contains(xml, "</modeling>") or _contains(outcar, _OUTCAR_END)
+    return contains(xml, "</modeling>") or contains(outcar, OUTCAR_END)
 
 
-def _contains(path: Path, mark: str) -> bool:
+def contains(path: Path, mark: str) -> bool:
+    """Tell whether a file is there and has a text."""
     return path.is_file() and mark in path.read_text(errors="replace")
