@@ -2,7 +2,7 @@
 
 A sweep's folder has a subfolder ``T300`` … a temperature, each with ``trajectory.dump``; any other
 LAMMPS dump, extxyz or XDATCAR is analysed as one run. ``results.json`` holds the
-:class:`AnalyzeResult`; MSD and g(r) go into CSV files beside it, and figures. The manifest says
+:class:`AnalyzeResult`; curves go into CSV files beside it, and figures. The manifest says
 what they were made from, by what.
 """
 
@@ -13,15 +13,16 @@ import io
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lbpsi_driver import analyze_motifs
+from lbpsi_driver import analyze_motifs, analyze_structure, progress
 from lbpsi_driver.analyze_motifs import RunMotifs
+from lbpsi_driver.analyze_structure import RunStructure
 from lbpsi_driver.config import AnalyzeOptions, CutoffOptions, UsageError
 from lbpsi_driver.history import HISTORY, TRAJECTORY, read_history
 from lbpsi_driver.manifest import new_run, write_atomic, writing
@@ -43,10 +44,10 @@ from lbpsi_driver.report.results import (
     RESULTS,
     AnalyzeResult,
     ArrheniusRecord,
-    CurveRecord,
     QuenchRecord,
     TemperatureRecord,
 )
+from lbpsi_driver.report.structure_results import CurveRecord
 
 ROOM_K = 300.0
 
@@ -77,6 +78,7 @@ class _Run:
     tracer: TracerDiffusion
     rdf: RadialDistributions
     motifs: RunMotifs | None
+    structure: RunStructure | None
 
 
 def analyze(options: AnalyzeOptions, *, dry_run: bool = False) -> AnalyzeResult:
@@ -99,6 +101,7 @@ def analyze(options: AnalyzeOptions, *, dry_run: bool = False) -> AnalyzeResult:
     UsageError
         One line: nothing to analyse there, no mobile ion, a file that can't be read or written.
     """
+    analyze_structure.check(options)
     sources, warnings = _find(options)
     quench = _quench_history(options.run)
     if not sources and quench is None:
@@ -122,7 +125,8 @@ def analyze(options: AnalyzeOptions, *, dry_run: bool = False) -> AnalyzeResult:
     with writing(output):  # before the work, not after it
         output.mkdir(parents=True, exist_ok=True)
     record = new_run(output, "analyze", options, {name: Path(name) for name in result.inputs})
-    runs = [_analyze_run(source, options, result.charge_e) for source in sources]
+    with progress.count("analyze", len(sources) * _parts(options)) as advance:
+        runs = [_analyze_run(source, options, result.charge_e, advance) for source in sources]
     with writing(output):
         if quench is not None:
             _add_quench(result, quench, output, options)
@@ -201,8 +205,16 @@ def _quench_history(run: Path) -> Path | None:
     return next((p / HISTORY for p in places if (p / HISTORY).is_file()), None)
 
 
-def _analyze_run(source: _Source, options: AnalyzeOptions, charge: float) -> _Run:
+def _parts(options: AnalyzeOptions) -> int:
+    """How often the analysis of a run tells of its progress."""
+    return 2 + options.motifs + options.structure * len(analyze_structure.PARTS)
+
+
+def _analyze_run(
+    source: _Source, options: AnalyzeOptions, charge: float, advance: Callable[[str], None]
+) -> _Run:
     """Compute the observables of one run."""
+    label = source.label
     trajectory = read(source.path, source.timestep_fs, options.elements).after(options.skip)
     mobile = trajectory.indices(options.mobile)
     if len(mobile) == 0:
@@ -216,37 +228,51 @@ def _analyze_run(source: _Source, options: AnalyzeOptions, charge: float) -> _Ru
     tracer = tracer_diffusion(ions, spacing, index)
     in_frame = msd_module.remove_drift(positions, masses, "all", mobile)
     transport = _transport(trajectory, in_frame, tracer, source.temperature_K, charge)
+    advance(f"{label} MSD and D")
     rdf = radial_distributions(trajectory, options.rdf_cutoff, options.rdf_bin)
-    motifs = None
+    advance(f"{label} g(r)")
+    motifs = structure = None
     if options.motifs:
-        motifs = analyze_motifs.analyze_run(
-            source.label,
-            source.deck,
-            trajectory,
-            mobile,
-            ions,
-            tracer,
-            source.timestep_fs,
-            source.cutoffs,
-        )
-    record = TemperatureRecord(
+        about = (trajectory, mobile, ions, tracer, source.timestep_fs, source.cutoffs)
+        motifs = analyze_motifs.analyze_run(label, source.deck, *about)
+        advance(f"{label} motifs")
+    if options.structure:
+        of_structure = (trajectory, rdf, options, source.cutoffs, advance)
+        structure = analyze_structure.analyze_run(label, *of_structure)
+    title = label if source.temperature_K is None else f"{source.temperature_K:g} K"
+    diffusion = {options.mobile: DiffusionRecord.of(tracer)}
+    record = _record(source, trajectory, len(mobile), diffusion, rdf, transport)
+    record.motifs = None if motifs is None else motifs.record
+    if structure is not None:
+        record = record.model_copy(update=structure.records)
+        record.rdf.plateaus = structure.plateau_records
+    return _Run(record, title, lags, curves, tracer, rdf, motifs, structure)
+
+
+def _record(
+    source: _Source,
+    trajectory: Trajectory,
+    n_mobile: int,
+    diffusion: dict[str, DiffusionRecord],
+    rdf: RadialDistributions,
+    transport: dict[str, Any],
+) -> TemperatureRecord:
+    """Record of a run without motifs and structure."""
+    return TemperatureRecord(
         label=source.label,
         temperature_K=source.temperature_K,
         frames=trajectory.n_frames,
         time_ps=float(trajectory.times_ps[-1] - trajectory.times_ps[0]),
-        n_mobile=len(mobile),
+        n_mobile=n_mobile,
         volume_A3=float(trajectory.volumes_A3.mean()),
         density_g_cm3=density(trajectory),
         msd=CurveRecord(file=f"msd_{source.label}.csv"),
         rdf=CurveRecord(
             file=f"rdf_{source.label}.csv", cutoff_A=rdf.cutoff_A, first_peak_A=rdf.first_peak_A
         ),
-        D_cm2_per_s={options.mobile: DiffusionRecord.of(tracer)},
-        motifs=None if motifs is None else motifs.record,
+        D_cm2_per_s=diffusion,
         **transport,
     )
-    title = source.label if source.temperature_K is None else f"{source.temperature_K:g} K"
-    return _Run(record, title, lags, curves, tracer, rdf, motifs)
 
 
 def _msd_curves(
@@ -341,6 +367,11 @@ def _add_runs(result: AnalyzeResult, runs: list[_Run], output: Path) -> None:
         }
         if run.motifs is not None:
             result.files |= _write_motifs(run.motifs, record.label, output)
+        tables = {} if run.structure is None else run.structure.tables()
+        for kind, table in tables.items():
+            name = f"{kind}_{record.label}"
+            result.files[name] = f"{name}.csv"
+            _write_csv(output / f"{name}.csv", table)
 
 
 def _write_motifs(motifs: RunMotifs, label: str, output: Path) -> dict[str, str]:
@@ -401,16 +432,18 @@ def _draw(result: AnalyzeResult, runs: list[_Run], fit: ArrheniusFit | None, out
     ]
     figures.msd(curves, output / "msd.png")
     figures.rdf({run.title: run.rdf for run in runs}, output / "rdf.png")
+    found = {run.title: run.structure for run in runs if run.structure is not None}
+    result.files |= analyze_structure.draw(found, {run.title: run.rdf for run in runs}, output)
     _draw_motifs(result, runs, output)
     rows = [row for row in result.temperatures if row.temperature_K is not None]
-    found = [row.D_cm2_per_s[result.mobile] for row in rows]
-    if len([D for D in found if D.ci95 is not None]) < 2:
+    transport = [row.D_cm2_per_s[result.mobile] for row in rows]
+    if len([D for D in transport if D.ci95 is not None]) < 2:
         return
     result.files["arrhenius"] = "arrhenius.png"
     figures.arrhenius(
         [row.temperature_K or 0.0 for row in rows],
-        found,
-        [D.diffusive for D in found],
+        transport,
+        [D.diffusive for D in transport],
         fit,
         result.mobile,
         output / "arrhenius.png",

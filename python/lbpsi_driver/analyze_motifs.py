@@ -17,7 +17,7 @@ from lbpsi_driver import motif_history
 from lbpsi_driver.history import MOTIFS, ROTATIONS, History
 from lbpsi_driver.motif_history import Blocks, MotifHistory
 from lbpsi_driver.observables.diffusion import TracerDiffusion, without_D
-from lbpsi_driver.observables.estimate import Estimate, mean_of_series
+from lbpsi_driver.observables.estimate import Estimate, mean_of_series, mean_share
 from lbpsi_driver.observables.motif_transport import (
     N_FORMER_CLASSES,
     ClassDisplacements,
@@ -165,7 +165,7 @@ def quench(folder: Path, history: History) -> tuple[QuenchMotifRecord, Populatio
     means = {}
     if len(last.step) > 0:
         means = {
-            name: _mean_share(last.fractions[:, place])
+            name: mean_share(last.fractions[:, place])
             for place, name in enumerate(CLASS_NAMES[:N_FORMER_CLASSES])
             if last.counts[:, place].any()
         }
@@ -222,7 +222,7 @@ def _class_record(
     frames = len(series.ions)
     of_formers = None
     if code <= N_FORMER_CLASSES:
-        of_formers = _mean_share(populations.fractions[:, code - 1])
+        of_formers = mean_share(populations.fractions[:, code - 1])
     diffusion = {}
     for key, survivors in (("D_cm2_per_s", False), ("D_survivors_cm2_per_s", True)):
         of_class = class_diffusion(found.statistics(code, survivors=survivors), frames)
@@ -230,17 +230,10 @@ def _class_record(
     return ClassRecord(
         code=code,
         fraction_of_formers=of_formers,
-        fraction_of_mobile=_mean_share((series.ions == code).mean(axis=1)),
+        fraction_of_mobile=mean_share((series.ions == code).mean(axis=1)),
         survival_time_ps=survival_time_ps(found, code),
         **diffusion,
     )
-
-
-def _mean_share(values: Floats) -> Estimate:
-    """Mean in time of a share; one that never changes tells nothing of how far it might."""
-    if len(values) > 1 and float(np.ptp(values)) == 0.0:
-        return Estimate(mean=float(values[0]), reason="never changes in the run: no interval")
-    return mean_of_series(values)
 
 
 def _judged(of_class: TracerDiffusion, tracer: TracerDiffusion) -> TracerDiffusion:
@@ -270,6 +263,6 @@ def _rotation_record(rows: Floats, averaged: float, libration: float) -> Rotatio
         largest_deg=float(largest[whole].max()) if whole.any() else None,
         averaged_deg=None if np.isnan(averaged) else averaged,
         libration_deg=None if np.isnan(libration) else libration,
-        broken_fraction=_mean_share((broken / np.maximum(units, 1.0))[units > 0]),
+        broken_fraction=mean_share((broken / np.maximum(units, 1.0))[units > 0]),
         exchanges=int(exchanges[-1]),
     )

@@ -237,6 +237,35 @@ class AnalyzeOptions(CutoffOptions):
     rdf_bin: Positive = Field(0.05, description="bin width of g(r), Å")
     skip: NonNegative = Field(0.0, description="time left out at the start of each run, ps")
     motifs: bool = Field(True, description="populations, rotations, MSD and D by motif")
+    structure: bool = Field(
+        True, description="S(Q), plateaus of coordination, bond angles, anion sizes, rings, Q^n"
+    )
+    sq_max: Positive = Field(15.0, description="largest Q of S(Q), 1/Å")
+    sq_bin: Positive = Field(0.05, description="width of a shell of S(Q), 1/Å")
+    sq_vectors: int = Field(
+        5000, ge=1, description="reciprocal vectors in a shell of S(Q), over all frames"
+    )
+    seed: int = Field(1, ge=1, description="seed of the draw of these vectors")
+    isotope: tuple[str, ...] = Field(
+        (), description="isotope of an element in neutron S(Q), as in Li=7; default: natural"
+    )
+    angle_bin: Positive = Field(1.0, description="bin width of bond angles, degrees")
+    longest_ring: int = Field(16, ge=0, description="members of the longest ring; 0: no rings")
+
+    @field_validator("isotope")
+    @classmethod
+    def _isotopes_are_masses(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        for text in given:
+            symbol, _, mass = text.partition("=")
+            if not (symbol.isalpha() and mass.isdecimal()):
+                raise ValueError(f"{text}: expected an element and its mass number, as in Li=7")
+        return given
+
+    @property
+    def isotopes(self) -> dict[str, int]:
+        """Mass number by element."""
+        pairs = (text.split("=") for text in self.isotope)
+        return {symbol: int(mass) for symbol, mass in pairs}
 
 
 class QuickstartOptions(Options):

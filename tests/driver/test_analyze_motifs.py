@@ -69,7 +69,7 @@ def write_dump(path):
 
 
 def chosen(run, **values):
-    return AnalyzeOptions(run=run, timestep=1.0, rdf_bin=0.2, com="none", **values)
+    return AnalyzeOptions(run=run, timestep=1.0, rdf_bin=0.2, com="none", structure=False, **values)
 
 
 @pytest.fixture(scope="module")

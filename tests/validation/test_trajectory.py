@@ -259,6 +259,19 @@ def test_extxyz_and_xdatcar(tmp_path, walk, name, file_format):
     np.testing.assert_allclose(trajectory.times_ps, np.arange(30) * 0.002)
 
 
+def test_frames_are_spread_over_the_run():
+    times = np.arange(250.0)
+    cells = np.broadcast_to(np.eye(3), (250, 3, 3))
+    positions = np.broadcast_to(times[:, None, None], (250, 1, 3))
+    run = Trajectory(positions, cells, np.zeros((250, 3)), times, np.array(["Li"]))
+    chosen = run.spread()
+    assert chosen.n_frames == 100
+    assert chosen.times_ps[[0, -1]].tolist() == [0.0, 249.0]
+    assert set(np.diff(chosen.times_ps)) == {2.0, 3.0}
+    assert chosen.fractional[:, 0, 0].tolist() == chosen.times_ps.tolist()
+    assert run.spread(250) is run
+
+
 def test_missing_frames_lie_on_the_grid():
     times = np.array([0.0, 0.1, 0.2, 0.5, 0.6])
     shape = (5, 1, 3)

@@ -100,6 +100,19 @@ def mean_of_series(values: Floats) -> Estimate:
     return Estimate(mean=mean, ci95=(mean - half, mean + half))
 
 
+def mean_share(values: Floats) -> Estimate:
+    """Mean in time of a share or count; one that never changes doesn't tell how far it might.
+
+    Parameters
+    ----------
+    values : ndarray, shape (F,)
+        Its value in each frame.
+    """
+    if len(values) > 1 and float(np.ptp(values)) == 0.0:
+        return Estimate(mean=float(values[0]), reason="never changes in the run: no interval")
+    return mean_of_series(values)
+
+
 def statistical_inefficiency(values: Floats) -> tuple[float, int]:
     """Successive values that make up one independent one, and the last lag summed for it.
 

@@ -13,8 +13,6 @@ from scipy.signal import find_peaks
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 
-MOST_FRAMES = 100
-"""Frames used, evenly over the run: neighbouring ones tell the same structure."""
 _PEAK_PROMINENCE = 0.5
 
 
@@ -53,7 +51,7 @@ def radial_distributions(
     Parameters
     ----------
     trajectory : Trajectory
-        Frames; at most :data:`MOST_FRAMES` of them are used.
+        Frames; at most :data:`lbpsi_driver.observables.trajectory.MOST_FRAMES` of them are used.
     cutoff_A : float
         Largest distance, Å; lowered to half of the cell's least width.
     bin_A : float
@@ -69,28 +67,27 @@ def radial_distributions(
     UsageError
         Where the cutoff holds fewer than two bins.
     """
+    frames = trajectory.spread()
     # The most compact basis of the same lattice has the widest half-width.
-    basis = np.rint(minkowski_reduce(trajectory.mean_cell)[1])
-    cells = basis @ trajectory.cells
+    basis = np.rint(minkowski_reduce(frames.mean_cell)[1])
+    cells = basis @ frames.cells
     # freud refuses half the width itself.
     cutoff = min(cutoff_A, 0.4999 * _least_width(cells))
     bins = int(round(cutoff / bin_A, 6))
     if bins < 2:
         raise UsageError(f"--rdf-bin {bin_A:g}: expected less than half of {cutoff:.3g} Å")
     cutoff = bins * bin_A
-    last = trajectory.n_frames - 1
-    chosen = np.linspace(0, last, min(MOST_FRAMES, last + 1)).astype(int)
     members = {element: trajectory.indices(element) for element in np.unique(trajectory.elements)}
     pairs = list(combinations_with_replacement(members, 2))
     g, counts = ({f"{a}-{b}": np.zeros(bins) for a, b in pairs} for _ in range(2))
     compute = freud.density.RDF(bins, cutoff)
-    for t in chosen:
-        box = freud.box.Box.from_box_lengths_and_angles(*_lengths_and_angles(cells[t]))
-        points = box.make_absolute(trajectory.fractional[t] @ np.linalg.inv(basis) % 1.0)
+    for fractional, cell in zip(frames.fractional, cells, strict=True):
+        box = freud.box.Box.from_box_lengths_and_angles(*_lengths_and_angles(cell))
+        points = box.make_absolute(fractional @ np.linalg.inv(basis) % 1.0)
         for a, b in pairs:
             values, neighbours = _pair(compute, box, points[members[a]], points[members[b]], a == b)
-            g[f"{a}-{b}"] += values / len(chosen)
-            counts[f"{a}-{b}"] += neighbours / len(chosen)
+            g[f"{a}-{b}"] += values / frames.n_frames
+            counts[f"{a}-{b}"] += neighbours / frames.n_frames
     r = (np.arange(bins, dtype=np.float64) + 0.5) * bin_A
     peaks = {pair: first_peak(r, values) for pair, values in g.items()}
     return RadialDistributions(r, cutoff, g, _running(counts, members), peaks)

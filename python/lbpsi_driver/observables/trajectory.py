@@ -28,6 +28,9 @@ from lbpsi_driver.units import G_PER_CM3_PER_AMU_PER_A3
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+MOST_FRAMES = 100
+"""Frames used for static structure, evenly over the run: neighbours tell the same."""
+
 _LOG = logging.getLogger(__name__)
 _FS_PER_PS = 1000.0
 _DUMP = b"ITEM:"
@@ -147,6 +150,13 @@ class Trajectory:
             origins=self.origins[frames],
             times_ps=self.times_ps[frames],
         )
+
+    def spread(self, most: int = MOST_FRAMES) -> Trajectory:
+        """Choose at most so many frames, evenly over the run, first and last among them."""
+        last = self.n_frames - 1
+        if last < most:
+            return self
+        return self.at(np.linspace(0, last, most).astype(np.int64))
 
     def positions(self, unwrap: Literal["fractional", "image"] = "fractional") -> Floats:
         """Unwrapped Cartesian positions, whose differences are displacements.

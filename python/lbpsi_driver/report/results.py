@@ -19,6 +19,16 @@ from lbpsi_driver.report.motif_results import (
     motif_table,
 )
 from lbpsi_driver.report.records import DiffusionRecord, Record, digits
+from lbpsi_driver.report.structure_results import (
+    STRUCTURE_DEFINITIONS,
+    BondAnglesRecord,
+    CurveRecord,
+    NetworksRecord,
+    QnRecord,
+    StructureFactorRecord,
+    absences,
+    structure_table,
+)
 
 RESULTS = "results.json"
 
@@ -40,15 +50,8 @@ DEFINITIONS = {
     "arrhenius": "weighted fit of ln D against 1/T, diffusive temperatures only",
     "first_peak": "first maximum of g(r) above 1",
     "density": "mass over volume, interval from the integrated autocorrelation time",
-} | MOTIF_DEFINITIONS
-
-
-class CurveRecord(Record):
-    """Where a curve is, and the numbers read off it."""
-
-    file: str
-    cutoff_A: float | None = None
-    first_peak_A: dict[str, float | None] | None = None
+}
+DEFINITIONS |= MOTIF_DEFINITIONS | STRUCTURE_DEFINITIONS
 
 
 class TemperatureRecord(Record):
@@ -70,6 +73,10 @@ class TemperatureRecord(Record):
     haven_ratio: Estimate
     collective_window_ps: tuple[float, float] | None
     motifs: MotifRecord | None = None
+    structure_factor: StructureFactorRecord | None = None
+    bond_angles: BondAnglesRecord | None = None
+    networks: NetworksRecord | None = None
+    qn: QnRecord | None = None
 
     @property
     def name(self) -> str:
@@ -175,7 +182,11 @@ class AnalyzeResult(Record):
                 "yes" if D.diffusive else "no",
             )
         motifs = {row.name: row.motifs for row in self.temperatures if row.motifs is not None}
-        tables = [table if self.temperatures else None, motif_table(motifs, self.mobile)]
+        tables = [
+            table if self.temperatures else None,
+            structure_table(self.temperatures),
+            motif_table(motifs, self.mobile),
+        ]
         return Group(*(one for one in tables if one is not None), *map(Text, self._lines()))
 
     def _lines(self) -> list[str]:
@@ -189,6 +200,12 @@ class AnalyzeResult(Record):
             f"{row.label}: no motifs: {row.motifs.reason}"
             for row in self.temperatures
             if row.motifs is not None and row.motifs.reason is not None
+        ]
+        lines += [
+            f"{row.label}: {', '.join(names)}: {reason}"
+            for row in self.temperatures
+            for reason, names in absences(row).items()
+            if row.motifs is None or reason != row.motifs.reason
         ]
         lines += [
             f"{row.label}: {what}: {number.reason}"
