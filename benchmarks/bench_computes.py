@@ -30,6 +30,7 @@ from typing import Any
 import md_worker
 from harness import Row, compare, conditions, report
 from lbpsi_driver import structure
+from lbpsi_driver.config import DEFAULT_MODEL
 from lbpsi_driver.mliap import import_torch
 
 COPIES = {1088: "1 1 1", 17408: "2 2 4"}
@@ -140,7 +141,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="bootstrap", help="shipped name or MACE .model file")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="shipped name or MACE .model file")
     parser.add_argument("--quick", action="store_true", help="a smoke test: its numbers are noise")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     return parser.parse_args()

@@ -43,6 +43,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import Row, Worker, WorkerError, compare, conditions, report, take_turns
+from lbpsi_driver.config import DEFAULT_MODEL
 from lbpsi_driver.parallel import mpiexec
 
 WORKER = Path(__file__).with_name("md_worker.py")
@@ -177,7 +178,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="bootstrap", help="shipped name or MACE .model file")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="shipped name or MACE .model file")
     parser.add_argument("--dtype", choices=["float32", "float64"], default="float32")
     parser.add_argument("--threads", type=int, default=1, help="of each process (default: 1)")
     parser.add_argument("--quick", action="store_true", help="a smoke test: its numbers are noise")

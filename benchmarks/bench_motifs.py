@@ -49,7 +49,7 @@ from harness import (
     take_turns,
 )
 from lbpsi_driver import structure
-from lbpsi_driver.config import MotifsOptions
+from lbpsi_driver.config import DEFAULT_MODEL, MotifsOptions
 from lbpsi_driver.motifs import motifs
 from lbpsi_driver.observables.motif_summary import summarise
 from lbpsi_driver.observables.motifs import MotifFinder
@@ -275,7 +275,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", default="bootstrap", help="relaxes the cell")
+    parser.add_argument("--model", default=DEFAULT_MODEL, help="relaxes the cell")
     parser.add_argument("--quick", action="store_true", help="a smoke test: its numbers are noise")
     parser.add_argument("--json", action="store_true", help="the result as JSON on stdout")
     parser.add_argument("--role", choices=["ours", "script", *CLUSTERS], help=argparse.SUPPRESS)

@@ -21,7 +21,7 @@ import numpy as np
 
 from harness import REPLY, machine_rates
 from lbpsi_driver import potential, structure
-from lbpsi_driver.config import BuildOptions
+from lbpsi_driver.config import DEFAULT_MODEL, BuildOptions
 
 TIMESTEP_FS = 1.0
 TEMPERATURE_K = 300.0
@@ -272,7 +272,7 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("role", choices=["prepare", "lammps", "ase"])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--model", default="bootstrap")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--dtype", default="float32")
     parser.add_argument("--atoms", type=int, default=136)
     parser.add_argument("--threads", type=int, default=1)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lbpsi_driver import potential, structure
-from lbpsi_driver.config import BuildOptions
+from lbpsi_driver.config import DEFAULT_MODEL, BuildOptions
 
 BIN = Path(sys.executable).parent
 DATA = Path(__file__).parent / "data"
@@ -49,7 +49,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("models")
     files = {dtype: folder / f"{dtype}.pt" for dtype in ("float32", "float64")}
     for dtype, file in files.items():
-        potential.export(potential.resolve("bootstrap"), file, dtype=dtype)
+        potential.export(potential.resolve(DEFAULT_MODEL), file, dtype=dtype)
     return files
 
 

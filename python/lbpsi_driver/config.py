@@ -27,6 +27,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 DEFAULT_COMPOSITION = "30Li2S-25B2S3-45LiI-5P2S5"
+DEFAULT_MODEL = "lbpsi-small"
 DEFAULT_HOLD = 10
 """Frames in a row that a new set of S must hold before a unit is referred to it."""
 
@@ -111,7 +112,7 @@ class CutoffOptions(Options):
 class PotentialOptions(Options):
     """Options shared by each verb that runs forces."""
 
-    model: str = Field("bootstrap", description="a shipped model's name, or a .model/.pt file")
+    model: str = Field(DEFAULT_MODEL, description="a shipped model's name, or a .model/.pt file")
     head: str | None = Field(None, description="head of a multihead model; default: its last")
     dtype: Dtype = Field("float32", description="precision of the model")
     device: Literal["cpu", "cuda"] = Field("cpu", description="where the model runs")
@@ -275,7 +276,7 @@ class QuickstartOptions(Options):
     protocol: Literal["quick", "paper"] = Field(
         "quick", description="a shortened schedule for two cores, or the paper's full one"
     )
-    model: str = Field("bootstrap", description="a shipped model's name, or a .model/.pt file")
+    model: str = Field(DEFAULT_MODEL, description="a shipped model's name, or a .model/.pt file")
     dtype: Dtype = Field("float32", description="precision of the model")
     ranks: int | None = Field(None, ge=1, description="MPI ranks; default: one a core, at most 4")
     seed: int = Field(1, ge=1, description="seed of packing and velocities")

@@ -35,7 +35,6 @@ from lbpsi_driver.machine import (
     plugin_file,
     quiet,
     requirement,
-    trust_in,
     why_not_one_world,
 )
 from lbpsi_driver.mliap import MLIAPError, import_mace, import_torch
@@ -311,7 +310,8 @@ def _model(machine: Machine) -> Finding:
     if machine.options.potential is not None:
         raise SkipError(NO_MODEL)
     path = potential.resolve(machine.options.model)
-    trust = trust_in(machine.options.model)
+    card = potential.card(machine.options.model)
+    trust = str(card["trust"])
     found = f"{path.name}, sha256 {manifest.sha256(path)[:12]}…, trust: {trust}"
     try:
         known = machine.elements
@@ -325,7 +325,7 @@ def _model(machine: Machine) -> Finding:
     mend = {
         "plumbing": "take no number from it as a result; give a trained one with --model FILE",
         "unknown": f"say how far to trust it in {path.with_suffix('.json').name} beside it",
-    }.get(trust, "")
+    }.get(trust, str(card.get("warning", "")))
     return Finding("warn" if mend else "ok", found, mend)
 
 

@@ -310,15 +310,6 @@ def need_loaded_model(machine: Machine) -> None:
         raise SkipError("the model can't be loaded") from err
 
 
-def trust_in(model: str) -> str:
-    """Return how far the card of a model says to trust it."""
-    try:
-        return str(potential.card(model).get("trust", "unknown"))
-    except ValueError as err:
-        card = potential.resolve(model).with_suffix(".json").name
-        raise UsageError(f"{card} is no JSON ({err}); write the model's card again") from err
-
-
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep what MACE prints, warns and logs out of the report and off stdout."""

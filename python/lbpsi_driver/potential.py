@@ -56,13 +56,24 @@ def card(model: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        The content of ``NAME.json`` beside the model, ``{"trust": "unknown"}`` where it has none.
+        The content of ``NAME.json`` beside the model. ``trust`` is ``unknown`` where it does not
+        say or there is none.
+
+    Raises
+    ------
+    UsageError
+        No such model, or a card that is no JSON object.
     """
     path = resolve(model).with_suffix(".json")
     if not path.is_file():
         return {"name": Path(model).stem, "trust": "unknown"}
-    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return loaded
+    try:
+        loaded = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as err:
+        raise UsageError(f"{path.name} is no JSON ({err}); write the model's card again") from err
+    if not isinstance(loaded, dict):
+        raise UsageError(f"{path.name} is no JSON object; write the model's card again")
+    return {"trust": "unknown"} | loaded
 
 
 def heads(path: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Export of a model for LAMMPS: its heads, and what a full disk leaves behind."""
+"""Models: the shipped one, cards, and exports: heads, and what a full disk leaves behind."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lbpsi_driver import machine, potential
-from lbpsi_driver.config import DoctorOptions, PotentialOptions, UsageError
+from lbpsi_driver import machine, manifest, potential
+from lbpsi_driver.config import DEFAULT_MODEL, DoctorOptions, PotentialOptions, UsageError
 from lbpsi_driver.mliap import import_torch
 
 pytestmark = pytest.mark.mace
@@ -24,7 +24,7 @@ ELEMENTS = ["Li", "B", "P", "S", "I"]
 def two_heads(tmp_path_factory) -> Path:
     """The shipped model under two names of heads; enough to see which one is exported."""
     torch = import_torch()
-    source = potential.resolve("bootstrap")
+    source = potential.resolve(DEFAULT_MODEL)
     model = torch.load(source, map_location="cpu", weights_only=False)
     model.heads = ["pbe", "scan"]
     path = tmp_path_factory.mktemp("model") / "two.model"
@@ -51,7 +51,7 @@ def test_full_disk_is_one_line_and_leaves_the_old_model(tmp_path):
     target = tmp_path / "model.pt"
     target.write_bytes(b"old")
     with file_size_limit(100_000), pytest.raises(UsageError) as caught:
-        potential.export(potential.resolve("bootstrap"), target)
+        potential.export(potential.resolve(DEFAULT_MODEL), target)
     assert str(caught.value).startswith(f"cannot write {target}: File too large; free some space")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"model.pt": b"old"}
 
@@ -100,3 +100,37 @@ def test_unknown_element_and_no_model(tmp_path):
     options = PotentialOptions(model=str(tmp_path / "text.model"))
     with pytest.raises(UsageError, match="not a MACE model"):
         potential.prepare(options, tmp_path, ELEMENTS)
+
+
+def test_the_default_is_shipped_with_a_card_of_this_very_file():
+    source = potential.resolve(PotentialOptions().model)
+    assert source == potential.shipped()[DEFAULT_MODEL]
+    card = potential.card(DEFAULT_MODEL)
+    assert card["name"] == DEFAULT_MODEL
+    assert card["model_sha256"] == manifest.sha256(source)
+    assert card["elements"] == potential.known_elements(source)
+    assert card["trust"] not in ("", "unknown", "plumbing")
+    number = potential.parameters(potential.read_model(source))
+    assert f"{number} parameters" in card["architecture"]
+
+
+@pytest.mark.parametrize(
+    ("card", "expected"),
+    [
+        (None, {"name": "mine", "trust": "unknown"}),
+        ('{"limits": "cold only"}', {"limits": "cold only", "trust": "unknown"}),
+        ('{"trust": "toy"}', {"trust": "toy"}),
+        ("{", r"^mine\.json is no JSON \(.*\); write the model's card again$"),
+        ("[]", r"^mine\.json is no JSON object; write the model's card again$"),
+    ],
+)
+def test_a_card_says_how_far_to_trust_or_is_refused(tmp_path, card, expected):
+    model = tmp_path / "mine.model"
+    model.write_bytes(b"\0")
+    if card is not None:
+        model.with_suffix(".json").write_text(card)
+    if isinstance(expected, dict):
+        assert potential.card(str(model)) == expected
+    else:
+        with pytest.raises(UsageError, match=expected):
+            potential.card(str(model))

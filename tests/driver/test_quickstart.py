@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lbpsi_driver import cli, manifest, parallel, potential
-from lbpsi_driver.config import QuickstartOptions, UsageError
+from lbpsi_driver.config import DEFAULT_MODEL, QuickstartOptions, UsageError
 from lbpsi_driver.quickstart import quickstart, stages
 from lbpsi_driver.report.results import AnalyzeResult, ArrheniusRecord
 
@@ -84,7 +84,7 @@ def test_it_starts_ranks_itself(tmp_path, monkeypatch):
 
 
 def test_unknown_model(tmp_path):
-    with pytest.raises(UsageError, match=r"--model none: neither a file nor .*bootstrap"):
+    with pytest.raises(UsageError, match=rf"--model none: neither a file nor .*{DEFAULT_MODEL}"):
         quickstart(chosen(tmp_path / "run", model="none"))
     assert not (tmp_path / "run").exists()
 
@@ -116,7 +116,7 @@ def test_manifest_of_the_root_and_the_same_command_again(tmp_path, walked):
     assert first["state"] == "finished"
     assert first["options"]["protocol"] == "quick"
     assert first["stages"] == result.commands
-    source = potential.resolve("bootstrap")
+    source = potential.resolve(DEFAULT_MODEL)
     assert first["configuration"]["sha256"] == {"model": manifest.sha256(source)}
     once = list(walked)
     assert [words[0] for words in once] == ["build", "quench", "sweep", "analyze"]
@@ -140,7 +140,7 @@ def test_another_configuration_is_refused_then_forced(tmp_path, walked):
 
 def test_another_model_under_the_same_name_is_noticed(tmp_path, walked):
     model = tmp_path / "mine.model"
-    shutil.copyfile(potential.resolve("bootstrap"), model)
+    shutil.copyfile(potential.resolve(DEFAULT_MODEL), model)
     quickstart(chosen(tmp_path / "run", model=str(model)))
     model.write_bytes(model.read_bytes() + b"\0")
     with pytest.raises(UsageError, match="made from other content of --model"):

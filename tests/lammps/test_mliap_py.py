@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -12,15 +13,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.data import atomic_numbers, covalent_radii
+from ase.neighborlist import neighbor_list
 
 from conftest import BIN, DATA, Lmp
 from lbpsi_driver import potential, structure
-from lbpsi_driver.config import BuildOptions
+from lbpsi_driver.config import DEFAULT_MODEL, BuildOptions
 
 ELEMENTS = "Li B P S I"
 # LAMMPS's metal units: bar in eV/Å3, as its update.cpp has it
 NKTV2P = 1.6021765e6
 TILT = np.array([[1.0, 0.0, 0.0], [0.12, 1.0, 0.0], [-0.15, 0.09, 1.0]])
+
+PER_ATOM = ("energies", "forces")
 
 mace = pytest.mark.mace
 
@@ -46,7 +51,7 @@ def reference(cells: dict[str, Path]) -> dict[tuple[str, str], dict[str, np.ndar
     table = {}
     for dtype in ("float32", "float64"):
         calculator = calculators.MACECalculator(
-            str(potential.resolve("bootstrap")), device="cpu", default_dtype=dtype
+            str(potential.resolve(DEFAULT_MODEL)), device="cpu", default_dtype=dtype
         )
         isolated = dict(
             zip(
@@ -216,7 +221,7 @@ def test_null_types_are_left_out(cells, exported, lmp: Lmp, tmp_path):
     atoms = structure.read_cell(cells["orthogonal"])
     others = atoms[[a.symbol != "I" for a in atoms]]
     others.calc = calculators.MACECalculator(
-        str(potential.resolve("bootstrap")), device="cpu", default_dtype="float64"
+        str(potential.resolve(DEFAULT_MODEL)), device="cpu", default_dtype="float64"
     )
     text = deck(
         cells["orthogonal"],
@@ -250,6 +255,76 @@ def test_overlay_with_dispersion_adds_up(cells, exported, lmp: Lmp, tmp_path):
             parts[0][key], parts[1][key] + parts[2][key], rtol=1e-9, atol=1e-9
         )
     assert parts[2]["energy"] < -1.0
+
+
+def pressed_pairs() -> Atoms:
+    """Each pair of elements at 0.6 times its contact, alone within the model's cutoff."""
+    atoms = Atoms(cell=[32.0, 32.0, 16.0], pbc=True)
+    pairs = itertools.combinations_with_replacement(ELEMENTS.split(), 2)
+    for number, pair in enumerate(pairs):
+        r = 0.6 * sum(covalent_radii[atomic_numbers[symbol]] for symbol in pair)
+        site = 8.0 * np.array([number % 4, number // 4, 0])
+        along = np.array([0.6, 0.8, 0.0]) if number % 2 else np.array([1.0, 0.0, 0.0])
+        # Half of them lie across a face of the box, or of two ranks'.
+        atoms += Atoms(pair, [site - 0.5 * r * along, site + 0.5 * r * along])
+    atoms.wrap()
+    return atoms
+
+
+def zbl(first: int, second: int, r: float, power: int) -> float:
+    """ZBL's energy in eV (Ziegler, Biersack, Littmark 1985) under MACE's envelope.
+
+    The envelope ends at the sum of the covalent radii. MACE keeps the constants in float32.
+    """
+    prefactor, exponent = (float(np.float32(number)) for number in (0.4543, 0.3))
+    a = prefactor * 0.529 / (first**exponent + second**exponent)
+    shares = np.float32([0.1818, 0.5099, 0.2802, 0.02817]).astype(float)
+    phi = shares @ np.exp(-np.array([3.2, 0.9423, 0.4028, 0.2016]) * r / a)
+    x, p = r / np.float32(covalent_radii[[first, second]]).astype(float).sum(), power
+    envelope = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1)
+    envelope -= p * (p + 1) / 2 * x ** (p + 2)
+    return 14.3996 * first * second / r * phi * envelope
+
+
+@mace
+@pytest.mark.parametrize("ranks", [1, 2])
+def test_short_range_repulsion_is_exported(ranks, exported, lmp: Lmp, tmp_path):
+    """Pressed pairs have ASE's answer, and without the model's ZBL its closed form less."""
+    calculators = pytest.importorskip("mace.calculators")
+    source = potential.resolve(DEFAULT_MODEL)
+    model = potential.read_model(source)
+    scale, power = model.scale_shift.scale.item(), int(model.pair_repulsion_fn.p)
+    del model.pair_repulsion
+    pytest.importorskip("torch").save(model, tmp_path / "bare.model")
+    potential.export(tmp_path / "bare.model", tmp_path / "bare.pt", dtype="float64")
+
+    structure.write_data(tmp_path / "pairs.data", pressed_pairs())
+    models = {**exported, "bare": tmp_path / "bare.pt"}
+    text = [deck(Path("pairs.data"), file, name=name) for name, file in models.items()]
+    result = lmp("\n".join(text), ranks=ranks)
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = {name: output(tmp_path, name) for name in models}
+
+    atoms = structure.read_cell(tmp_path / "pairs.data")
+    for dtype, tolerance in (("float64", 1e-10), ("float32", 1e-5)):
+        atoms.calc = calculators.MACECalculator(str(source), device="cpu", default_dtype=dtype)
+        ase = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+        assert found[dtype]["energy"] == pytest.approx(ase["energy"], rel=tolerance)
+        scale_of_forces = np.abs(ase["forces"]).max()
+        np.testing.assert_allclose(
+            found[dtype]["forces"], ase["forces"], atol=tolerance * scale_of_forces, rtol=0
+        )
+
+    first, second, vectors = neighbor_list("ijD", atoms, 3.0)
+    assert sorted(first) == list(range(len(atoms)))
+    for one, other, vector in zip(first, second, vectors, strict=True):
+        numbers, r = atoms.numbers[[one, other]], np.linalg.norm(vector)
+        values = [scale * zbl(*numbers, r + by, power) for by in (-1e-4, 0.0, 1e-4)]
+        more = {key: found["float64"][key][one] - found["bare"][key][one] for key in PER_ATOM}
+        assert more["energies"] == pytest.approx(values[1] / 2, rel=1e-6)
+        push = (values[2] - values[0]) / 2e-4
+        np.testing.assert_allclose(more["forces"], push * vector / r, rtol=1e-5, atol=1e-6)
+        assert push < 0.0
 
 
 @mace
@@ -309,8 +384,6 @@ def spring_cell(folder: Path, *, half: bool = False) -> Path:
 
 
 def spring_energy(atoms: Atoms) -> float:
-    from ase.neighborlist import neighbor_list
-
     return float(0.25 * 0.7 * ((neighbor_list("d", atoms, 3.0) - 2.0) ** 2).sum())
 
 
@@ -437,7 +510,7 @@ def test_another_model_wants_pair_coeff_again(lmp: Lmp, tmp_path):
 
 @mace
 def test_mace_model_that_was_not_exported_is_one_line(lmp: Lmp, cells):
-    text = deck(cells["orthogonal"], potential.resolve("bootstrap"))
+    text = deck(cells["orthogonal"], potential.resolve(DEFAULT_MODEL))
     assert "a MACE .model, not an ML-IAP .pt; export it" in error_line(lmp(text))
 
 

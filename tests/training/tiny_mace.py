@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lbpsi_driver.config import PotentialOptions
+from lbpsi_driver.config import DEFAULT_MODEL
 from lbpsi_driver.mliap import import_mace, import_torch
 
-SHIPPED: str = PotentialOptions.model_fields["model"].default
+SHIPPED = DEFAULT_MODEL
 """Name of the model that is used where none is given."""
 
 

@@ -81,6 +81,8 @@ def describe(path: Path) -> dict[str, Any]:
             f"{hidden.count('0e')} channels, L={hidden.lmax}, correlation {found['correlation']},"
             f" {found['num_interactions']} interactions, cutoff {shape}"
         )
+    if getattr(model, "pair_repulsion", False):
+        shape += ", ZBL repulsion"
     return {
         "elements": [chemical_symbols[int(number)] for number in model.atomic_numbers],
         "architecture": f"MACE, {shape}, {potential.parameters(model)} parameters,"
