@@ -102,7 +102,8 @@ def analyze_run(
     Returns
     -------
     RunMotifs
-        Without numbers, and with a reason, where the elements have no motifs.
+        Without numbers, and with a reason, where the elements have no motifs; those of formers
+        alone where there are no mobile ions.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def analyze_run(
     series = motif_series(trajectory, mobile, **cutoffs)
     populations = _populations(deck, trajectory, series)
     table, source = _rotations(deck, trajectory, timestep_fs, cutoffs)
-    found = class_displacements(ions, series.ions, spacing, index)
+    found = class_displacements(ions, series.ions, spacing, index) if len(mobile) else None
     classes = {
         name: _class_record(code, populations, series, found, tracer)
         for code, name in enumerate(CLASS_NAMES, start=1)
@@ -130,7 +131,7 @@ def analyze_run(
     record = MotifRecord(
         populations=MotifCurveRecord(file=f"motifs_{label}.csv", source=populations.source),
         rotations_source=source,
-        msd=MotifCurveRecord(file=f"msd_motif_{label}.csv", source=_FRAMES),
+        msd=found and MotifCurveRecord(file=f"msd_motif_{label}.csv", source=_FRAMES),
         classes=classes,
     )
     return RunMotifs(record, populations, found)
@@ -216,13 +217,23 @@ def _class_record(
     code: int,
     populations: Populations,
     series: MotifSeries,
-    found: ClassDisplacements,
+    found: ClassDisplacements | None,
     tracer: TracerDiffusion,
 ) -> ClassRecord:
     frames = len(series.ions)
     of_formers = None
     if code <= N_FORMER_CLASSES:
         of_formers = mean_share(populations.fractions[:, code - 1])
+    if found is None:
+        of_none = DiffusionRecord.of(tracer)
+        return ClassRecord(
+            code=code,
+            fraction_of_formers=of_formers,
+            fraction_of_mobile=Estimate(mean=None, reason=tracer.reason),
+            D_cm2_per_s=of_none,
+            D_survivors_cm2_per_s=of_none,
+            survival_time_ps=None,
+        )
     diffusion = {}
     for key, survivors in (("D_cm2_per_s", False), ("D_survivors_cm2_per_s", True)):
         of_class = class_diffusion(found.statistics(code, survivors=survivors), frames)

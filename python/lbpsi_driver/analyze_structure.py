@@ -5,17 +5,17 @@ What can't be had of a run leaves the reason in its record, and the other observ
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from lbpsi_driver import motif_history
-from lbpsi_driver.config import AnalyzeOptions, UsageError
+from lbpsi_driver.attempt import attempt
+from lbpsi_driver.config import AnalysisOptions
 from lbpsi_driver.observables.bond_angles import BondAngles, bond_angles, number_of_bins
 from lbpsi_driver.observables.coordination import Plateau, plateaus_of
 from lbpsi_driver.observables.motif_summary import summaries
@@ -47,10 +47,6 @@ from lbpsi_driver.report.structure_results import (
 
 PARTS = ("S(Q)", "bond angles", "anion sizes and rings", "Q^n")
 """What is told of the progress, in order."""
-
-_LOG = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -112,7 +108,7 @@ class RunStructure:
         return tables
 
 
-def check(options: AnalyzeOptions) -> None:
+def check(options: AnalysisOptions) -> None:
     """Refuse bad options before the work.
 
     Raises
@@ -132,7 +128,7 @@ def analyze_run(
     label: str,
     trajectory: Trajectory,
     rdf: RadialDistributions,
-    options: AnalyzeOptions,
+    options: AnalysisOptions,
     cutoffs: Mapping[str, Any],
     advance: Callable[[str], None],
 ) -> RunStructure:
@@ -146,7 +142,7 @@ def analyze_run(
         Its frames.
     rdf : RadialDistributions
         Its g(r).
-    options : AnalyzeOptions
+    options : AnalysisOptions
         Those of S(Q), bond angles and rings.
     cutoffs : mapping
         `bonds` and `chain` of :func:`lbpsi_driver.observables.motifs.find_motifs`.
@@ -160,11 +156,11 @@ def analyze_run(
     """
     frames = trajectory.spread()
     bonds = cutoffs.get("bonds")
-    plateaus, _ = _attempt(f"{label}: plateaus", lambda: plateaus_of(rdf))
+    plateaus, _ = attempt(f"{label}: plateaus", lambda: plateaus_of(rdf))
     scattering, of_scattering = _scattering(label, frames, options)
     advance(f"{label} {PARTS[0]}")
     why = motif_history.absent(frames.elements.tolist())
-    angles, reason = _attempt(
+    angles, reason = attempt(
         f"{label}: {PARTS[1]}", lambda: bond_angles(frames, options.angle_bin, bonds=bonds), why
     )
     of_angles = BondAnglesRecord(reason=reason)
@@ -173,7 +169,7 @@ def analyze_run(
     advance(f"{label} {PARTS[1]}")
     anions, of_anions = _anions(label, frames, options.longest_ring, bonds, why)
     advance(f"{label} {PARTS[2]}")
-    qn, reason = _attempt(
+    qn, reason = attempt(
         f"{label}: {PARTS[3]}", lambda: qn_tables(summaries(frames, **cutoffs)), why
     )
     of_qn = QnRecord(reason=reason)
@@ -223,33 +219,16 @@ def draw(
     for kind, found, work in figures:
         if found:
             file = f"{kind}.png"
-            _, reason = _attempt(file, partial(work, found, output / file))
+            _, reason = attempt(file, partial(work, found, output / file))
             if reason is None:
                 files[f"{kind}_figure"] = file
     return files
 
 
-def _attempt(
-    what: str, work: Callable[[], T], why: str | None = None
-) -> tuple[T | None, str | None]:
-    """Do one observable unless a reason against it is known: its result, or why there is none."""
-    if why is not None:
-        return None, why
-    try:
-        return work(), None
-    except UsageError as err:
-        return None, str(err)
-    except OSError:
-        raise
-    except Exception as err:  # what breaks one observable must not lose all others
-        _LOG.warning("%s: %s", what, err, exc_info=_LOG.isEnabledFor(logging.DEBUG))
-        return None, f"{type(err).__name__}: {' '.join(str(err).split())}"
-
-
 def _scattering(
-    label: str, frames: Trajectory, options: AnalyzeOptions
+    label: str, frames: Trajectory, options: AnalysisOptions
 ) -> tuple[Scattering | None, StructureFactorRecord]:
-    partials, reason = _attempt(
+    partials, reason = attempt(
         f"{label}: {PARTS[0]}",
         lambda: partial_structure_factors(
             frames,
@@ -261,7 +240,7 @@ def _scattering(
     )
     if partials is None:
         return None, StructureFactorRecord(reason=reason)
-    seen, reason = _attempt(f"{label}: neutrons", lambda: neutron(partials, options.isotopes))
+    seen, reason = attempt(f"{label}: neutrons", lambda: neutron(partials, options.isotopes))
     totals = {"xray": xray(partials)} | ({} if seen is None else {"neutron": seen})
     peaks = {kind: first_sharp_peak(total) for kind, total in totals.items()}
     record = StructureFactorRecord(
@@ -284,11 +263,11 @@ def _anions(
 ) -> tuple[Networks | None, NetworksRecord]:
     """Sizes of anions, without rings where those alone can't be had."""
     what = f"{label}: {PARTS[2]}"
-    found, reason = _attempt(
+    found, reason = attempt(
         what, lambda: networks(frames, longest_ring=longest_ring, bonds=bonds), why
     )
     if found is None and why is None and longest_ring:
-        found, _ = _attempt(what, lambda: networks(frames, longest_ring=0, bonds=bonds))
+        found, _ = attempt(what, lambda: networks(frames, longest_ring=0, bonds=bonds))
     if found is None:
         return None, NetworksRecord(reason=reason)
     record = NetworksRecord.of(f"networks_{label}.csv", f"anion_sizes_{label}.csv", found)

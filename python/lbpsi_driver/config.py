@@ -26,6 +26,8 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from lbpsi_driver.transport_options import HoppingFields
+
 DEFAULT_COMPOSITION = "30Li2S-25B2S3-45LiI-5P2S5"
 DEFAULT_MODEL = "lbpsi-small"
 DEFAULT_HOLD = 10
@@ -208,13 +210,9 @@ class ElasticOptions(PotentialOptions):
     force: bool = Field(False, description="accept a changed configuration in an old folder")
 
 
-class AnalyzeOptions(CutoffOptions):
-    """Options of ``analyze``: trajectories -> observables with error bars."""
+class AnalysisOptions(CutoffOptions, HoppingFields):
+    """Options of ``analyze`` that say how each run is analysed."""
 
-    run: Path = Field(
-        Path("runs/sweep"),
-        description="a sweep's or quench's folder, or a trajectory (dump, extxyz, XDATCAR)",
-    )
     output: Path | None = Field(None, description="where results.json and figures go; default: run")
     timestep: Positive | None = Field(
         None,
@@ -246,7 +244,7 @@ class AnalyzeOptions(CutoffOptions):
     sq_vectors: int = Field(
         5000, ge=1, description="reciprocal vectors in a shell of S(Q), over all frames"
     )
-    seed: int = Field(1, ge=1, description="seed of the draw of these vectors")
+    seed: int = Field(1, ge=1, description="seed of these vectors and of the null model of hops")
     isotope: tuple[str, ...] = Field(
         (), description="isotope of an element in neutron S(Q), as in Li=7; default: natural"
     )
@@ -267,6 +265,15 @@ class AnalyzeOptions(CutoffOptions):
         """Mass number by element."""
         pairs = (text.split("=") for text in self.isotope)
         return {symbol: int(mass) for symbol, mass in pairs}
+
+
+class AnalyzeOptions(AnalysisOptions):
+    """Options of ``analyze`` for one run: trajectories -> observables with error bars."""
+
+    run: Path = Field(
+        Path("runs/sweep"),
+        description="a sweep's or quench's folder, or a trajectory (dump, extxyz, XDATCAR)",
+    )
 
 
 class QuickstartOptions(Options):

@@ -24,7 +24,6 @@ from rich.text import Text
 
 from lbpsi_driver import manifest, parallel, potential, progress
 from lbpsi_driver.config import (
-    AnalyzeOptions,
     BuildOptions,
     Options,
     QuenchOptions,
@@ -33,21 +32,11 @@ from lbpsi_driver.config import (
     UsageError,
 )
 from lbpsi_driver.report.results import RESULTS, AnalyzeResult
+from lbpsi_driver.series_options import SeriesOptions
 
 VERB = "quickstart"
 SCRIPT = "commands.sh"
-FIGURES = (
-    "msd.png",
-    "rdf.png",
-    "arrhenius.png",
-    "history.png",
-    "motifs.png",
-    "populations.png",
-    "msd_motif.png",
-    "rotation.png",
-)
-CURVES = ("msd_T*.csv", "rdf_T*.csv", "motifs*.csv", "msd_motif_T*.csv")
-OWNS = (RESULTS, *CURVES, *FIGURES)
+OWNS = (RESULTS, "*.csv", "*.png", "*.cube")
 """Patterns of what the analysis leaves in the folder; the stages look after their own."""
 
 _MOST_RANKS = 4
@@ -159,7 +148,7 @@ def stages(options: QuickstartOptions) -> list[Stage]:
     sweep = SweepOptions(data=cell, output=root / "sweep", **shared, **schedule["sweep"])
     watched = {f"T{kelvin:g}": root / "sweep" / f"T{kelvin:g}" for kelvin in sweep.temperatures}
     way.append(Stage("sweep", sweep, ranks, watched))
-    return [*way, Stage("analyze", AnalyzeOptions(run=root / "sweep", output=root))]
+    return [*way, Stage("analyze", SeriesOptions(run=(root / "sweep",), output=root))]
 
 
 def quickstart(options: QuickstartOptions, *, dry_run: bool = False) -> QuickstartResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from lbpsi_driver import config
+from lbpsi_driver import config, pathway_options, series_options
 from lbpsi_driver.config import Options
 from lbpsi_driver.training import options as training
 
@@ -102,14 +102,26 @@ VERBS = {
         ),
         Verb(
             "analyze",
-            config.AnalyzeOptions,
-            "Turn trajectories into observables.",
+            series_options.SeriesOptions,
+            "Turn trajectories into observables; pool replicas, tabulate compositions.",
             (
                 f"{_RUN} analyze --run runs/sweep",
                 f"{_RUN} analyze --run runs/sweep --charge Li=0.882 --json",
                 f"{_RUN} analyze --run XDATCAR --timestep 2 --temperature 600",
+                f"{_RUN} analyze --run g1/sweep --run g2/sweep --run g3/sweep --output pooled",
             ),
-            "analyze",
+            "series",
+        ),
+        Verb(
+            "compare",
+            series_options.CompareOptions,
+            "Lay an analysed run beside a paper's numbers, row by row.",
+            (
+                f"{_RUN} compare runs/sweep --paper lbpsi",
+                f"{_RUN} compare pooled --paper li_si_p_s --json",
+                f"{_RUN} compare runs/elastic --paper li_si_p_s",
+            ),
+            "compare",
         ),
         Verb(
             "motifs",
@@ -131,6 +143,17 @@ VERBS = {
                 f"{_RUN} rotations XDATCAR --reference 100 --window 50 --json",
             ),
             "rotations",
+        ),
+        Verb(
+            "pathways",
+            pathway_options.PathwaysOptions,
+            "Cut out ions' paths with the units along them, or an anion.",
+            (
+                f"{_RUN} pathways runs/sweep/T600/trajectory.dump --motif P2S7 --number 3",
+                f"{_RUN} pathways XDATCAR --timestep 2 --motif network --slowest --start 50",
+                f"{_RUN} pathways glass.extxyz --timestep 1 --number 0 --anion 'P2S7(4-)'",
+            ),
+            "pathways",
         ),
         *(
             Verb(name, options, summary, tuple(examples), f"training.{name}", group="train")

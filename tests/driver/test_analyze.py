@@ -23,8 +23,8 @@ SPACING = 0.2  # ps
 
 
 def chosen(**values):
-    """Options without motifs and structure, which have tests of their own."""
-    return AnalyzeOptions(**{"motifs": False, "structure": False, **values})
+    """Options without motifs, structure and hopping, which have tests of their own."""
+    return AnalyzeOptions(**{"motifs": False, "structure": False, "hopping": False, **values})
 
 
 def truth(temperature):
@@ -114,6 +114,8 @@ def test_numbers_of_a_sweep(result):
         assert row.density_g_cm3.mean == pytest.approx(expected, rel=0.01)
     assert found.arrhenius.Ea_eV.ci95[0] - 0.02 < 0.25 < found.arrhenius.Ea_eV.ci95[1] + 0.02
     assert found.arrhenius.D_300K_cm2_per_s.mean == pytest.approx(truth(300) * 1e-4, rel=0.6)
+    # In 40 ps of slow walks the sum of all displacements hardly tells its slope from zero.
+    assert "sigma at 400, 500 K has no interval above zero" in found.arrhenius_sigma.reason
     assert found.quench.last_stage == "cool"
     assert found.quench.density_g_cm3.mean == pytest.approx(2.002, abs=1e-4)
     assert found.warnings == ["T700: no trajectory.dump yet, left out"]
@@ -149,8 +151,19 @@ def test_files(result):
         assert (output / name).read_bytes().startswith(b"\x89PNG")
     with (output / found.temperatures[0].msd.file).open() as file:
         rows = list(csv.DictReader(file))
-    assert rows[0].keys() == {"lag_ps", "msd_Li_A2", "msd_P_A2", "msd_S_A2"}
+    names = [f"{kind}_{element}" for kind in ("msd", "slope") for element in ("Li", "P", "S")]
+    assert rows[0].keys() == {
+        "lag_ps",
+        *(name + "_A2" * name.startswith("msd") for name in names),
+    }
     assert float(rows[1]["lag_ps"]) == pytest.approx(SPACING)
+    hot = found.temperatures[-1]
+    with (output / hot.msd.file).open() as file:
+        rows = list(csv.DictReader(file))
+    walked = [float(row["slope_Li"]) for row in rows[5:40]]
+    assert np.mean(walked) == pytest.approx(1.0, abs=0.1)
+    rattled = [float(row["slope_P"]) for row in rows[5:40]]
+    assert np.mean(rattled) < 0.6
     with (output / found.temperatures[0].rdf.file).open() as file:
         header = next(csv.reader(file))
     assert header[:3] == ["r_A", "r_upper_A", "g_Li-Li"]
@@ -314,7 +327,7 @@ def test_bad_input_ends_in_one_line(sweep, tmp_path):
         "give a sweep's folder": {"run": tmp_path},
         "--mobile Na: none in": {"run": sweep, "mobile": "Na"},
         "as in Li=0.882": {"run": sweep, "charge": "0.882"},
-        "two or more are needed": {"run": single, "timestep": 1.0},
+        "two or more are needed": {"run": single, "timestep": 1.0, "skip": 0.5},
         "--timestep": {"run": single},
         "cannot write": {"run": sweep, "output": blocked / "sub"},
         "--rdf-bin": {"run": sweep, "rdf_bin": 5.0},

@@ -69,7 +69,9 @@ def write_dump(path):
 
 
 def chosen(run, **values):
-    return AnalyzeOptions(run=run, timestep=1.0, rdf_bin=0.2, com="none", structure=False, **values)
+    return AnalyzeOptions(
+        run=run, timestep=1.0, rdf_bin=0.2, com="none", structure=False, hopping=False, **values
+    )
 
 
 @pytest.fixture(scope="module")

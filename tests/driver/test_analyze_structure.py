@@ -37,7 +37,13 @@ def images():
 
 
 def chosen(run, output, **values):
-    given = {"motifs": False, "temperature": 500.0, "timestep": 100.0, "com": "none"}
+    given = {
+        "motifs": False,
+        "hopping": False,
+        "temperature": 500.0,
+        "timestep": 100.0,
+        "com": "none",
+    }
     quick = {"sq_max": 6.0, "sq_bin": 0.1, "sq_vectors": 240, "rdf_bin": 0.1}
     return AnalyzeOptions(run=run, output=output, **{**given, **quick, **values})
 

@@ -19,6 +19,7 @@ SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text()
 SHORTER = {
     "lbpsi_driver quench": " --warm 0.005 --rate 90000 --hold 0.005 --equilibrate 0.02",
     "lbpsi_driver sweep": " --time 0.05 --equilibration 0.005 --dump-every 0.001",
+    "train fit": " --dry-run",
     "lmp -in": " -var warm 0.005 -var rate 90000 -var hold 0.005 -var equilibrate 0.005",
 }
 
@@ -47,7 +48,8 @@ def without_batch_system(job: str) -> str:
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("readme")
-    shutil.copytree(ROOT / "lammps_inputs", folder / "lammps_inputs")
+    for name in ("lammps_inputs", "examples"):
+        shutil.copytree(ROOT / name, folder / name)
     (folder / ".venv").symlink_to(BIN.parent)
     return folder
 

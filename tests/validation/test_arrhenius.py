@@ -25,7 +25,7 @@ def estimates(values, relative):
 def test_exact_data_come_back():
     fit = arrhenius(TEMPERATURES, estimates(law(TEMPERATURES), 0.1))
     assert fit.Ea_eV.mean == pytest.approx(0.2241, rel=1e-9)
-    assert fit.prefactor_cm2_per_s.mean == pytest.approx(2e-3, rel=1e-9)
+    assert fit.prefactor.mean == pytest.approx(2e-3, rel=1e-9)
     assert fit.at(300.0).mean == pytest.approx(law(300.0), rel=1e-9)
     assert fit.at(250.0).mean == pytest.approx(law(250.0), rel=1e-9)
     assert fit.chi2_per_degree == pytest.approx(0.0, abs=1e-12)
@@ -92,7 +92,7 @@ def test_intervals_hold_the_truth_where_the_stated_errors_are_a_third_of_it(temp
         values = law(temperatures) * np.exp(0.3 * rng.normal(size=count))
         fit = arrhenius(temperatures, estimates(values, 0.1))
         for n, (found, truth) in enumerate(
-            ((fit.Ea_eV, 0.2241), (fit.prefactor_cm2_per_s, 2e-3), (fit.at(300.0), law(300.0)))
+            ((fit.Ea_eV, 0.2241), (fit.prefactor, 2e-3), (fit.at(300.0), law(300.0)))
         ):
             hits[n] += found.ci95[0] <= truth <= found.ci95[1]
     assert (hits / 400 >= least).all(), hits / 400

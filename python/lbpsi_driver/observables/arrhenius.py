@@ -1,5 +1,7 @@
 """Weighted Arrhenius fit: activation energy, prefactor, extrapolation, each with its interval.
 
+Of ln D, or of ln(sigma T), which has the same activation energy where the Haven ratio has none.
+
 Where the points scatter more about the line than their intervals say, chi2 per degree of freedom
 is above 1, and the covariance is scaled by it (Birge, Phys. Rev. 40, 207 (1932),
 doi:10.1103/PhysRev.40.207). That scale is itself estimated, from n − 2 degrees of freedom, hence
@@ -25,14 +27,14 @@ _NORMAL_95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class ArrheniusFit:
-    """The line ln D = ln D0 − Ea/(k_B T).
+    """The line ln D = ln D0 − Ea/(k_B T), or that of ln(sigma T).
 
     Attributes
     ----------
     Ea_eV : Estimate
         Activation energy, eV.
-    prefactor_cm2_per_s : Estimate
-        D0, cm2/s.
+    prefactor : Estimate
+        D0, in the unit of D: cm2/s; or that of sigma T.
     chi2_per_degree : float
         Squared deviations from the line over their expectation; above 1 the intervals are widened
         by its root, since then the line, or the errors of D, aren't the whole truth, and are
@@ -48,7 +50,7 @@ class ArrheniusFit:
     """
 
     Ea_eV: Estimate
-    prefactor_cm2_per_s: Estimate
+    prefactor: Estimate
     chi2_per_degree: float
     temperatures_K: tuple[float, ...]
     line: Floats
@@ -56,14 +58,14 @@ class ArrheniusFit:
     quantile: float
 
     def at(self, temperature_K: float) -> Estimate:
-        """D on the line at a temperature, cm2/s."""
+        """D, or sigma T, on the line at a temperature, in its unit."""
         point = np.array([1.0, 1.0 / (BOLTZMANN_EV_PER_K * temperature_K)])
         error = float(np.sqrt(point @ self.covariance @ point))
         return _exponential(float(point @ self.line), self.quantile * error)
 
 
 def arrhenius(
-    temperatures_K: Sequence[float], D_cm2_per_s: Sequence[Estimate]
+    temperatures_K: Sequence[float], values: Sequence[Estimate], name: str = "D"
 ) -> ArrheniusFit | str:
     """Fit ln D against 1/T, each point weighted by the interval of its D.
 
@@ -71,13 +73,15 @@ def arrhenius(
     ----------
     temperatures_K : sequence of float
         Temperatures of the diffusive runs, K.
-    D_cm2_per_s : sequence of Estimate
-        Their tracer D with 95 % intervals, cm2/s.
+    values : sequence of Estimate
+        Their D with 95 % intervals, cm2/s; or sigma T.
+    name : str
+        Name of the values, for the reason.
 
     Returns
     -------
     ArrheniusFit or str
-        The fit; or why it is not given: fewer than three temperatures, D without an interval.
+        The fit; or why it is not given: fewer than three temperatures, a value without an interval.
     """
     if len(set(temperatures_K)) < LEAST_TEMPERATURES:
         return (
@@ -85,11 +89,12 @@ def arrhenius(
             f"{LEAST_TEMPERATURES} or more are needed; run longer or hotter"
         )
     logs, errors = [], []
-    for temperature, D in zip(temperatures_K, D_cm2_per_s, strict=True):
-        if D.mean is None or D.ci95 is None or not 0.0 < D.ci95[0] < D.ci95[1]:
-            return f"D at {temperature:g} K has no interval above zero"
-        logs.append(np.log(D.mean))
-        errors.append(np.log(D.ci95[1] / D.ci95[0]) / (2.0 * _NORMAL_95))
+    for temperature, value in zip(temperatures_K, values, strict=True):
+        if value.mean is None or not is_usable(value):
+            return f"{name} at {temperature:g} K has no interval above zero"
+        logs.append(np.log(value.mean))
+        low, high = value.ci95 or (1.0, 1.0)
+        errors.append(np.log(high / low) / (2.0 * _NORMAL_95))
     design = np.stack(
         [np.ones(len(logs)), 1.0 / (BOLTZMANN_EV_PER_K * np.array(temperatures_K))], axis=1
     )
@@ -103,13 +108,18 @@ def arrhenius(
     of_prefactor, half = (quantile * float(np.sqrt(covariance[i, i])) for i in (0, 1))
     return ArrheniusFit(
         Ea_eV=Estimate(mean=-line[1], ci95=(-line[1] - half, -line[1] + half)),
-        prefactor_cm2_per_s=_exponential(float(line[0]), of_prefactor),
+        prefactor=_exponential(float(line[0]), of_prefactor),
         chi2_per_degree=chi2,
         temperatures_K=tuple(temperatures_K),
         line=line,
         covariance=covariance,
         quantile=quantile,
     )
+
+
+def is_usable(value: Estimate) -> bool:
+    """Tell whether a number has an interval above zero: its logarithm an error."""
+    return value.ci95 is not None and 0.0 < value.ci95[0] < value.ci95[1]
 
 
 def _exponential(log: float, half: float) -> Estimate:

@@ -17,7 +17,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy import stats
 
-from lbpsi_driver.observables.trajectory import Floats
+from lbpsi_driver.observables.trajectory import Floats, Integers
 
 LEAST_INDEPENDENT = 10.0
 """Fewest independent values, as estimated from the run itself, that give an interval."""
@@ -161,3 +161,27 @@ def mean_of_blocks(blocks: Floats) -> Estimate:
     error = float(np.std(blocks, ddof=1)) / np.sqrt(len(blocks))
     half = student_95(len(blocks) - 1) * error
     return Estimate(mean=mean, ci95=(mean - half, mean + half))
+
+
+def clustered_half_width(rest: Floats, labels: Integers) -> float:
+    """Half-width of the 95 % interval of a mean whose residuals are correlated within clusters.
+
+    Parameters
+    ----------
+    rest : ndarray, shape (n,)
+        Values less their mean.
+    labels : ndarray of int, shape (n,)
+        Cluster of each.
+
+    Returns
+    -------
+    float
+        Student's interval over the clusters; NaN from fewer than three.
+    """
+    _, place = np.unique(labels, return_inverse=True)
+    sums = np.bincount(place, rest)
+    clusters = len(sums)
+    if clusters < 3:
+        return float("nan")
+    error = np.sqrt(clusters / (clusters - 1.0) * np.square(sums).sum()) / len(rest)
+    return student_95(clusters - 1) * float(error)

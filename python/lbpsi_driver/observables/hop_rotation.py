@@ -33,7 +33,7 @@ from ase.geometry import find_mic
 from numpy.typing import NDArray
 
 from lbpsi_driver.config import DEFAULT_HOLD, UsageError
-from lbpsi_driver.observables.estimate import Estimate, student_95
+from lbpsi_driver.observables.estimate import Estimate, clustered_half_width
 from lbpsi_driver.observables.hops import Hops
 from lbpsi_driver.observables.rotation import WHOLE, rotations
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
@@ -361,7 +361,7 @@ class _Test:
         first = np.searchsorted(self.hop, self.hops)
         time = self.point[first] * _TIME_CLUSTERS // len(self._angle)
         rest = excess - excess.mean()
-        halves = [_clustered(rest, labels) for labels in (self._ion[first], time)]
+        halves = [clustered_half_width(rest, labels) for labels in (self._ion[first], time)]
         if not np.isfinite(halves).all():
             return Estimate(mean=mean, reason="hops of too few ions or times for an interval")
         half = float(max(halves))
@@ -396,17 +396,6 @@ class _Test:
         with np.errstate(invalid="ignore"):
             mean: Floats = total / number
         return mean
-
-
-def _clustered(rest: Floats, labels: Integers) -> float:
-    """Half-width of the 95 % interval of a mean whose residuals are correlated within clusters."""
-    _, place = np.unique(labels, return_inverse=True)
-    sums = np.bincount(place, rest)
-    clusters = len(sums)
-    if clusters < 3:
-        return float("nan")
-    error = np.sqrt(clusters / (clusters - 1.0) * np.square(sums).sum()) / len(rest)
-    return student_95(clusters - 1) * float(error)
 
 
 def _quaternions(angle_deg: Floats, axis: Floats, whole: NDArray[np.bool_]) -> Floats:

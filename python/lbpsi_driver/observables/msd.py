@@ -131,8 +131,39 @@ def mean_squared_displacement(positions: Floats, index: Integers | None = None) 
     return positive
 
 
+def local_slopes(msd: Floats) -> Floats:
+    """Log-log slope d ln MSD/d ln t at each lag: 2 for flight, 0 in a cage, 1 for diffusion.
+
+    The slope of the chord from a lag shorter by the root of 2 to one longer by as much: a factor of
+    2 in time, over which noise between neighbouring lags averages out.
+
+    Parameters
+    ----------
+    msd : ndarray, shape (L,)
+        MSD at the lags 0 … L - 1 of a uniform grid, Å2.
+
+    Returns
+    -------
+    ndarray, shape (L,)
+        Slopes; NaN at lag 0, at the last ones, and where there is no MSD or none above zero.
+    """
+    slopes = np.full(len(msd), np.nan)
+    lag = np.arange(1, len(msd))
+    before = np.maximum(1, np.rint(lag / np.sqrt(2.0)).astype(np.int64))
+    after = np.maximum(before + 1, np.rint(lag * np.sqrt(2.0)).astype(np.int64))
+    lag, before, after = (values[after < len(msd)] for values in (lag, before, after))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rise = np.log(msd[after] / msd[before])
+    slopes[lag] = np.where(np.isfinite(rise), rise, np.nan) / np.log(after / before)
+    return slopes
+
+
 def lag_statistics(
-    positions: Floats, lags: Integers, spacing_ps: float, index: Integers | None = None
+    positions: Floats,
+    lags: Integers,
+    spacing_ps: float,
+    index: Integers | None = None,
+    most_origins: int | None = None,
 ) -> LagStatistics:
     """Mean and variance of the squared displacements at a few lags.
 
@@ -146,6 +177,8 @@ def lag_statistics(
         Spacing of the grid, ps.
     index : ndarray of int, shape (F,), optional
         Grid point of each frame; default 0, 1, …
+    most_origins : int, optional
+        Time origins at each lag at most, evenly over the run; default: all.
 
     Returns
     -------
@@ -155,9 +188,15 @@ def lag_statistics(
     index = np.arange(len(positions)) if index is None else index
     rows = []
     for lag, start, stop in frame_pairs(index, lags):
+        independent = index[-1] / lag
+        if most_origins is not None and len(start) > most_origins:
+            chosen = np.linspace(0, len(start) - 1, most_origins).astype(np.int64)
+            start, stop = start[chosen], stop[chosen]
+            independent = min(independent, most_origins)
         squares = squared_displacements(positions, start, stop)
-        independent = positions.shape[1] * index[-1] / lag
-        rows.append((lag * spacing_ps, squares.mean(), squares.var(), independent))
+        rows.append(
+            (lag * spacing_ps, squares.mean(), squares.var(), positions.shape[1] * independent)
+        )
     return LagStatistics(*np.array(rows, dtype=np.float64).reshape(-1, 4).T)
 
 

@@ -244,23 +244,22 @@ def pathway(
             f"{most_frames} frames, radius {radius_A:g} Å: expected more than 0 of both"
         )
     motifs = _find(trajectory, 0, bonds, chain)
-    last = trajectory.n_frames - 1
-    chosen = np.unique(np.linspace(0, last, min(most_frames, last + 1)).astype(int))
-    former, image = _passed(trajectory, chosen, ion, np.flatnonzero(motifs.former), radius_A)
+    shown = trajectory.spread(most_frames)
+    former, image = _passed(shown, ion, np.flatnonzero(motifs.former), radius_A)
     atom, shift, units = _units(trajectory, motifs, former, image)
     atom, shift = np.append(ion, atom).astype(int), np.vstack([np.zeros((1, 3)), shift])
     mean_cell, masses = trajectory.mean_cell, trajectory.masses_amu
     symbols, ids = trajectory.elements[atom].tolist(), motifs.ids[atom]
-    frames, path = [], np.empty((len(chosen), 3))
+    frames, path = [], np.empty((shown.n_frames, 3))
     start = masses @ trajectory.fractional[0] / masses.sum()
-    for place, t in enumerate(chosen):
-        drift = masses @ trajectory.fractional[t] / masses.sum() - start
-        positions = (trajectory.fractional[t, atom] + shift - drift) @ mean_cell
+    for t, fractional in enumerate(shown.fractional):
+        drift = masses @ fractional / masses.sum() - start
+        positions = (fractional[atom] + shift - drift) @ mean_cell
         piece = ase.Atoms(symbols, positions, cell=mean_cell, pbc=False)
         piece.set_array("id", ids)
-        piece.info["time_ps"] = float(trajectory.times_ps[t])
+        piece.info["time_ps"] = float(shown.times_ps[t])
         frames.append(piece)
-        path[place] = positions[0]
+        path[t] = positions[0]
     largest = float(np.linalg.norm(path - path[0], axis=1).max())
     name = str(motifs.class_names()[ion])
     return Pathway(ion, name, path, largest, tuple(frames), tuple(units))
@@ -342,13 +341,12 @@ def _find(
 
 
 def _passed(
-    trajectory: Trajectory, frames: Integers, ion: int, formers: Integers, radius_A: float
+    trajectory: Trajectory, ion: int, formers: Integers, radius_A: float
 ) -> tuple[Integers, Integers]:
     """Formers that an ion passes and in which images, distinct."""
     rows = []
-    for t in frames:
-        cell = trajectory.cells[t]
-        apart = trajectory.fractional[t, formers] - trajectory.fractional[t, ion]
+    for fractional, cell in zip(trajectory.fractional, trajectory.cells, strict=True):
+        apart = fractional[formers] - fractional[ion]
         nearest, distance = find_mic(apart @ cell, cell)
         image = np.rint(nearest @ np.linalg.inv(cell) - apart).astype(np.int64)
         close = distance <= radius_A

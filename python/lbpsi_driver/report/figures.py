@@ -7,10 +7,11 @@ without ``pyplot``, so no display is needed and nothing is shared between thread
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib import colormaps
@@ -35,6 +36,9 @@ _DPI = 200
 _COLUMNS = 4
 _FEW_DECADES = 100.0
 
+K = TypeVar("K", bound=Hashable)
+R = TypeVar("R")
+
 
 @dataclass(frozen=True)
 class MsdCurves:
@@ -48,6 +52,8 @@ class MsdCurves:
         Lags, ps; the first is zero.
     msd_A2 : dict of str to ndarray
         MSD by element, Å2.
+    slopes : dict of str to ndarray
+        Its log-log slope.
     window : Window or None
         Diffusive window of the mobile ion.
     """
@@ -55,7 +61,33 @@ class MsdCurves:
     title: str
     lags_ps: Floats
     msd_A2: Mapping[str, Floats]
+    slopes: Mapping[str, Floats]
     window: Window | None
+
+
+@dataclass(frozen=True)
+class ArrheniusPoints:
+    """What is drawn against 1000/T in one panel.
+
+    Attributes
+    ----------
+    label : str
+        Label of the axis, with the unit.
+    temperatures_K : sequence of float
+        Temperature of each run, K.
+    values : sequence of Estimate
+        Its number; one without an interval is left out.
+    diffusive : sequence of bool
+        Whether the run is diffusive.
+    fit : ArrheniusFit or None
+        The line, where there is one.
+    """
+
+    label: str
+    temperatures_K: Sequence[float]
+    values: Sequence[Estimate]
+    diffusive: Sequence[bool]
+    fit: ArrheniusFit | None
 
 
 def history(record: History, path: Path) -> None:
@@ -96,7 +128,7 @@ def history(record: History, path: Path) -> None:
 
 
 def msd(runs: Sequence[MsdCurves], path: Path) -> None:
-    """Draw the MSD of each element, log-log, a panel a run, the diffusive window shaded.
+    """Draw MSD and log-log slope of each element, a column a run, the diffusive window shaded.
 
     Parameters
     ----------
@@ -105,27 +137,56 @@ def msd(runs: Sequence[MsdCurves], path: Path) -> None:
     path : Path
         The file to write.
     """
-    figure, panels = grid(len(runs), width=2.9, height=2.7, columns=2)
+    figure, panels = _stacked(len(runs))
     elements = sorted({element for run in runs for element in run.msd_A2})
-    looks = dict(zip(elements, cycle(COLOURS), strict=False))
-    for axes, run in zip(panels, runs, strict=True):
+    colour = dict(zip(elements, cycle(COLOURS), strict=False))
+    for (upper, lower), run in zip(panels, runs, strict=True):
         for element, values in run.msd_A2.items():
             there = (run.lags_ps > 0) & (values > 0)
-            axes.plot(run.lags_ps[there], values[there], color=looks[element], label=element)
-        log_log(axes)
+            upper.plot(run.lags_ps[there], values[there], color=colour[element], label=element)
+            slopes = run.slopes[element]
+            lower.plot(run.lags_ps[there], slopes[there], color=colour[element], linewidth=0.9)
+        log_log(upper)
+        lower.axhline(1.0, linestyle=":", color=GREY)
+        lower.set_ylim(-0.2, 2.2)
         if run.window is not None:
-            span = (run.window.start_ps, run.window.stop_ps)
-            axes.axvspan(*span, color=GREY, alpha=0.18, linewidth=0)
-            guide = np.array(span)
-            end = 0.5 * max(float(values[-1]) for values in run.msd_A2.values())
-            axes.plot(guide, end * guide / guide[-1], ":", color=GREY, label="slope 1")
-            note = f"window slope {run.window.slope:.2f} ± {1.96 * run.window.slope_error:.2f}"
-            axes.text(0.03, 0.97, note, transform=axes.transAxes, va="top", fontsize=8)
-        axes.set_title(run.title, fontsize=10)
-        axes.set_xlabel("lag (ps)")
-        axes.set_ylabel("MSD (Å²)")
-    legend(figure, panels)
-    finish(figure, panels, path)
+            _mark_window(upper, lower, run, run.window)
+        upper.set_title(run.title, fontsize=10)
+        upper.set_ylabel("MSD (Å²)")
+        upper.tick_params(labelbottom=False, which="both")
+        lower.set_xlabel("lag (ps)")
+        lower.set_ylabel("log-log slope")
+    legend(figure, [upper for upper, _ in panels])
+    finish(figure, [axes for pair in panels for axes in pair], path)
+
+
+def _stacked(number: int) -> tuple[Figure, list[tuple[Axes, Axes]]]:
+    """Make a figure of pairs of panels, two pairs in a row, the lower panel flat."""
+    columns = min(2, number)
+    rows = math.ceil(number / columns)
+    figure = Figure(figsize=(max(2.9 * columns, 4.0), 3.7 * rows), layout="constrained")
+    ratios = {"height_ratios": [2.2, 1.0] * rows}
+    every = figure.subplots(2 * rows, columns, squeeze=False, gridspec_kw=ratios)
+    pairs = [
+        (every[2 * row, k], every[2 * row + 1, k]) for row in range(rows) for k in range(columns)
+    ]
+    for upper, lower in pairs[:number]:
+        lower.sharex(upper)
+    for axes in (axes for pair in pairs[number:] for axes in pair):
+        axes.set_axis_off()
+    return figure, pairs[:number]
+
+
+def _mark_window(upper: Axes, lower: Axes, run: MsdCurves, window: Window) -> None:
+    """Shade the diffusive window and write its slope."""
+    span = (window.start_ps, window.stop_ps)
+    for axes in (upper, lower):
+        axes.axvspan(*span, color=GREY, alpha=0.18, linewidth=0)
+    guide = np.array(span)
+    end = 0.5 * max(float(values[-1]) for values in run.msd_A2.values())
+    upper.plot(guide, end * guide / guide[-1], ":", color=GREY, label="slope 1")
+    note = f"window slope {window.slope:.2f} ± {1.96 * window.slope_error:.2f}"
+    upper.text(0.03, 0.97, note, transform=upper.transAxes, va="top", fontsize=8)
 
 
 def rdf(runs: Mapping[str, RadialDistributions], path: Path) -> None:
@@ -140,11 +201,10 @@ def rdf(runs: Mapping[str, RadialDistributions], path: Path) -> None:
     """
     pairs = sorted({pair for run in runs.values() for pair in run.g})
     figure, panels = grid(len(pairs), width=2.2, height=1.8, columns=_COLUMNS)
-    shades = colormaps["cividis"](np.linspace(0.0, 0.85, len(runs)))
     for axes, pair in zip(panels, pairs, strict=True):
-        for (title, run), shade, style in zip(runs.items(), shades, cycle(STYLES), strict=False):
+        for title, run, look in looks(runs):
             if pair in run.g:
-                axes.plot(run.r_A, run.g[pair], style, color=shade, linewidth=1.1, label=title)
+                axes.plot(run.r_A, run.g[pair], linewidth=1.1, label=title, **look)
         axes.axhline(1.0, color=GREY, linewidth=0.6)
         axes.set_ylim(bottom=0.0)
         axes.set_title(pair.replace("-", "–"), fontsize=10)
@@ -154,51 +214,38 @@ def rdf(runs: Mapping[str, RadialDistributions], path: Path) -> None:
     finish(figure, panels, path)
 
 
-def arrhenius(
-    temperatures_K: Sequence[float],
-    D_cm2_per_s: Sequence[Estimate],
-    diffusive: Sequence[bool],
-    fit: ArrheniusFit | None,
-    mobile: str,
-    path: Path,
-) -> None:
-    """Draw D against 1000/T with intervals, the fit with its band, and D at 300 K on the line.
+def arrhenius(drawn: Sequence[ArrheniusPoints], path: Path) -> None:
+    """Draw numbers against 1000/T with intervals, the fit with its band, its value at 300 K.
 
     Parameters
     ----------
-    temperatures_K, D_cm2_per_s, diffusive : sequence
-        Temperature, D and flag of each run; runs without D are left out.
-    fit : ArrheniusFit or None
-        The fit, where there is one.
-    mobile : str
-        Symbol of the mobile ion.
+    drawn : sequence of ArrheniusPoints
+        One a panel.
     path : Path
         The file to write.
     """
-    figure = Figure(figsize=(4.6, 3.8), layout="constrained")
-    axes = figure.subplots()
-    for wanted, face, label in (
-        (True, COLOURS[0], "diffusive"),
-        (False, "white", "not diffusive, not in the fit"),
-    ):
-        points = [
-            (T, D)
-            for T, D, flag in zip(temperatures_K, D_cm2_per_s, diffusive, strict=True)
-            if flag == wanted and D.mean is not None and D.ci95 is not None
-        ]
-        _points(axes, points, face, label)
-    if fit is not None:
-        _line(axes, fit)
-    axes.set_yscale("log")
-    axes.set_xlabel("1000/T (1/K)")
-    axes.set_ylabel(f"D({mobile}) (cm²/s)")
-    upper = axes.secondary_xaxis("top", functions=(_reciprocal, _reciprocal))
-    upper.set_xticks(sorted({*temperatures_K, 300.0} if fit else set(temperatures_K)))
-    upper.xaxis.set_major_formatter("{x:g}")
-    upper.xaxis.set_minor_formatter(NullFormatter())
-    upper.set_xlabel("T (K)")
-    axes.legend(frameon=False, fontsize=8)
-    finish(figure, (axes,), path)
+    figure = Figure(figsize=(4.6 * len(drawn), 3.8), layout="constrained")
+    panels = list(np.ravel(figure.subplots(1, len(drawn), squeeze=False)))
+    for axes, one in zip(panels, drawn, strict=True):
+        for wanted, face, label in (
+            (True, COLOURS[0], "diffusive"),
+            (False, "white", "not diffusive, not in the fit"),
+        ):
+            rows = zip(one.temperatures_K, one.values, one.diffusive, strict=True)
+            points = [(T, value) for T, value, flag in rows if flag == wanted]
+            _points(axes, [(T, v) for T, v in points if v.mean and v.ci95], face, label)
+        if one.fit is not None:
+            _line(axes, one.fit)
+        axes.set_yscale("log")
+        axes.set_xlabel("1000/T (1/K)")
+        axes.set_ylabel(one.label)
+        upper = axes.secondary_xaxis("top", functions=(_reciprocal, _reciprocal))
+        upper.set_xticks(sorted({*one.temperatures_K, *([300.0] if one.fit else [])}))
+        upper.xaxis.set_major_formatter("{x:g}")
+        upper.xaxis.set_minor_formatter(NullFormatter())
+        upper.set_xlabel("T (K)")
+        axes.legend(frameon=False, fontsize=8)
+    finish(figure, panels, path)
 
 
 def _points(axes: Axes, points: Sequence[tuple[float, Estimate]], face: str, label: str) -> None:
@@ -279,6 +326,13 @@ def legend(figure: Figure, panels: Sequence[Axes], columns: int = 8) -> None:
         frameon=False,
         fontsize=8,
     )
+
+
+def looks(runs: Mapping[K, R]) -> Iterator[tuple[K, R, dict[str, Any]]]:
+    """Title, run, and colour and style of its line: dark to light."""
+    shades = colormaps["cividis"](np.linspace(0.0, 0.85, len(runs)))
+    for (title, run), shade, style in zip(runs.items(), shades, cycle(STYLES), strict=False):
+        yield title, run, {"color": shade, "linestyle": style}
 
 
 def finish(figure: Figure, panels: Sequence[Axes], path: Path) -> None:

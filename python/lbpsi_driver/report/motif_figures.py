@@ -89,7 +89,7 @@ def populations(runs: Runs, path: Path) -> None:
     for axes, head, formers in zip(panels, heads, (True, False), strict=True):
         for name in _names(runs):
             shares = [_share(run.get(name), formers=formers) for run in runs.values()]
-            if any(share is not None for share in shares):
+            if any(share is not None and share.mean is not None for share in shares):
                 _series(axes, shares, name, 100.0)
         axes.set_xticks(range(len(runs)), list(runs))
         axes.set_ylabel(head)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from pydantic import BaseModel, ConfigDict
 
 from lbpsi_driver.observables.diffusion import TracerDiffusion
@@ -42,3 +44,12 @@ def digits(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.0f}" if 999.5 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def by_reason(parts: Iterable[tuple[str, str | None]]) -> dict[str, list[str]]:
+    """Names of what a run hasn't, by the reason for it."""
+    found: dict[str, list[str]] = {}
+    for name, reason in parts:
+        if reason is not None:
+            found.setdefault(reason, []).append(name)
+    return found

@@ -12,13 +12,14 @@ from rich.text import Text
 
 from lbpsi_driver import __version__
 from lbpsi_driver.observables.estimate import Estimate
+from lbpsi_driver.report import structure_results, transport_results
 from lbpsi_driver.report.motif_results import (
     MOTIF_DEFINITIONS,
     MotifRecord,
     QuenchMotifRecord,
     motif_table,
 )
-from lbpsi_driver.report.records import DiffusionRecord, Record, digits
+from lbpsi_driver.report.records import DiffusionRecord, Record, by_reason, digits
 from lbpsi_driver.report.structure_results import (
     STRUCTURE_DEFINITIONS,
     BondAnglesRecord,
@@ -26,8 +27,17 @@ from lbpsi_driver.report.structure_results import (
     NetworksRecord,
     QnRecord,
     StructureFactorRecord,
-    absences,
     structure_table,
+)
+from lbpsi_driver.report.transport_results import (
+    TRANSPORT_DEFINITIONS,
+    HopRotationRecord,
+    HopsRecord,
+    IonDensityRecord,
+    NonGaussianRecord,
+    VanHoveRecord,
+    elements_table,
+    hopping_table,
 )
 
 RESULTS = "results.json"
@@ -51,7 +61,7 @@ DEFINITIONS = {
     "first_peak": "first maximum of g(r) above 1",
     "density": "mass over volume, interval from the integrated autocorrelation time",
 }
-DEFINITIONS |= MOTIF_DEFINITIONS | STRUCTURE_DEFINITIONS
+DEFINITIONS |= TRANSPORT_DEFINITIONS | MOTIF_DEFINITIONS | STRUCTURE_DEFINITIONS
 
 
 class TemperatureRecord(Record):
@@ -77,6 +87,11 @@ class TemperatureRecord(Record):
     bond_angles: BondAnglesRecord | None = None
     networks: NetworksRecord | None = None
     qn: QnRecord | None = None
+    van_hove: VanHoveRecord | None = None
+    non_gaussian: NonGaussianRecord | None = None
+    ion_density: IonDensityRecord | None = None
+    hops: HopsRecord | None = None
+    hop_rotation: HopRotationRecord | None = None
 
     @property
     def name(self) -> str:
@@ -91,6 +106,11 @@ class TemperatureRecord(Record):
                 row.D_cm2_per_s for row in self.motifs.classes.values() if row.D_cm2_per_s.mean
             ]
         return any(not D.diffusive for D in found)
+
+    def absences(self) -> dict[str, list[str]]:
+        """Names of what the run hasn't, by the reason for it."""
+        parts = (*structure_results.absences(self), *transport_results.absences(self))
+        return by_reason(parts)
 
     def remarkable(self, mobile: str) -> list[tuple[str, Estimate]]:
         """List the numbers that have a reason to tell: missing, flagged, without an interval."""
@@ -116,6 +136,18 @@ class ArrheniusRecord(Record):
     reason: str | None = None
 
 
+class SigmaArrheniusRecord(Record):
+    """Activation energy of the collective conductivity and its extrapolation, or a reason."""
+
+    Ea_eV: Estimate | None = None
+    prefactor_mS_K_per_cm: Estimate | None = None
+    sigma_300K_mS_per_cm: Estimate | None = None
+    temperatures_K: tuple[float, ...] = ()
+    left_out_K: tuple[float, ...] = ()
+    chi2_per_degree: float | None = None
+    reason: str | None = None
+
+
 class QuenchRecord(Record):
     """What the history of the quench tells."""
 
@@ -133,7 +165,9 @@ class AnalyzeResult(Record):
     temperatures : list of TemperatureRecord
         One a run, by temperature; keys end in their unit, intervals are 95 %.
     arrhenius : ArrheniusRecord
-        Activation energy, or the reason for its absence.
+        Activation energy of D, or the reason for its absence.
+    arrhenius_sigma : SigmaArrheniusRecord
+        Likewise of sigma T.
     quench : QuenchRecord or None
         Where the history of the quench is at hand.
     files : dict of str to str
@@ -152,6 +186,7 @@ class AnalyzeResult(Record):
     inputs: list[str]
     temperatures: list[TemperatureRecord] = Field(default_factory=list)
     arrhenius: ArrheniusRecord = Field(default_factory=ArrheniusRecord)
+    arrhenius_sigma: SigmaArrheniusRecord = Field(default_factory=SigmaArrheniusRecord)
     quench: QuenchRecord | None = None
     files: dict[str, str] = Field(default_factory=dict)
     warnings: list[str] = Field(default_factory=list)
@@ -184,7 +219,9 @@ class AnalyzeResult(Record):
         motifs = {row.name: row.motifs for row in self.temperatures if row.motifs is not None}
         tables = [
             table if self.temperatures else None,
+            elements_table(self.temperatures, self.mobile),
             structure_table(self.temperatures),
+            hopping_table(self.temperatures),
             motif_table(motifs, self.mobile),
         ]
         return Group(*(one for one in tables if one is not None), *map(Text, self._lines()))
@@ -192,7 +229,6 @@ class AnalyzeResult(Record):
     def _lines(self) -> list[str]:
         if not self.files:
             return ["would read: " + ", ".join(self.inputs)]
-        fit = self.arrhenius
         lines = [f"warning: {warning}" for warning in self.warnings]
         if any(row.doubtful(self.mobile) for row in self.temperatures):
             lines.append("( ): of a run or a motif that is not diffusive, no transport coefficient")
@@ -204,7 +240,7 @@ class AnalyzeResult(Record):
         lines += [
             f"{row.label}: {', '.join(names)}: {reason}"
             for row in self.temperatures
-            for reason, names in absences(row).items()
+            for reason, names in row.absences().items()
             if row.motifs is None or reason != row.motifs.reason
         ]
         lines += [
@@ -221,16 +257,29 @@ class AnalyzeResult(Record):
                     f"quench: formers in stage {self.quench.last_stage}: "
                     + self.quench.motifs.summary()
                 )
+        lines += self._fits()
+        lines.append(f"written: {RESULTS}, {len(self.files) - 1} curves and figures: {self.output}")
+        return lines
+
+    def _fits(self) -> list[str]:
+        """Activation energies and what the lines give at 300 K."""
+        fit, of_sigma = self.arrhenius, self.arrhenius_sigma
         if fit.Ea_eV is None:
-            lines.append(f"Ea: not given: {fit.reason}")
+            lines = [f"Ea: not given: {fit.reason}"]
         else:
-            lines.append(f"Ea: {_show(fit.Ea_eV)} eV")
+            lines = [f"Ea: {_show(fit.Ea_eV)} eV"]
         if fit.D_300K_cm2_per_s is not None and fit.sigma_NE_300K_mS_per_cm is not None:
             lines.append(
                 f"on the line at 300 K: D {_show(fit.D_300K_cm2_per_s.scaled(1e7))} 1e-7 cm²/s, "
                 f"σ_NE {_show(fit.sigma_NE_300K_mS_per_cm)} mS/cm"
             )
-        lines.append(f"written: {RESULTS}, {len(self.files) - 1} curves and figures: {self.output}")
+        if of_sigma.Ea_eV is not None and of_sigma.sigma_300K_mS_per_cm is not None:
+            lines.append(
+                f"of σT: Ea {_show(of_sigma.Ea_eV)} eV, on the line at 300 K: "
+                f"σ {_show(of_sigma.sigma_300K_mS_per_cm)} mS/cm"
+            )
+        elif fit.Ea_eV is not None:
+            lines.append(f"of σT: Ea not given: {of_sigma.reason}")
         return lines
 
 

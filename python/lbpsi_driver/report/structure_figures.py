@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from itertools import cycle
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib import colormaps
@@ -21,7 +19,7 @@ from lbpsi_driver.observables.structure_factor import (
     TotalStructureFactor,
 )
 from lbpsi_driver.observables.trajectory import Floats
-from lbpsi_driver.report.figures import GREY, STYLES, finish, grid, legend
+from lbpsi_driver.report.figures import GREY, finish, grid, legend, looks
 
 _HEADS = {"neutron": "S(Q), neutrons", "xray": "S(Q), X-rays"}
 _ANIONS = frozenset({"O", "S", "Se", "F", "Cl", "Br", "I"})
@@ -29,8 +27,6 @@ _COLUMNS = 4
 _LEAST_SHARE = 0.01
 _LEAST_NEIGHBOURS = 6.0
 _LEAST_VECTORS = 30.0
-
-R = TypeVar("R")
 
 
 def totals(
@@ -51,7 +47,7 @@ def totals(
     kinds = [kind for kind in _HEADS if any(kind in curves for curves, _ in runs.values())]
     figure, panels = grid(len(kinds), width=4.0, height=3.0, columns=2)
     for axes, kind in zip(panels, kinds, strict=True):
-        for title, (curves, peaks), look in _looks(runs):
+        for title, (curves, peaks), look in looks(runs):
             if kind not in curves:
                 continue
             curve, peak = curves[kind], peaks[kind]
@@ -82,7 +78,7 @@ def partials(runs: Mapping[str, PartialStructureFactors], path: Path) -> None:
     pairs = sorted({pair for run in runs.values() for pair in run.S})
     figure, panels = grid(len(pairs), width=2.2, height=1.8, columns=_COLUMNS)
     for axes, pair in zip(panels, pairs, strict=True):
-        for title, run, look in _looks(runs):
+        for title, run, look in looks(runs):
             if pair in run.S:
                 axes.plot(run.Q_per_A, run.S[pair], linewidth=0.9, label=title, **look)
         held = [run for run in runs.values() if pair in run.S]
@@ -122,7 +118,7 @@ def coordination(
     figure, panels = grid(len(pairs), width=2.2, height=1.9, columns=_COLUMNS)
     for axes, pair in zip(panels, pairs, strict=True):
         top = _LEAST_NEIGHBOURS
-        for title, (rdf, plateaus), look in _looks(runs):
+        for title, (rdf, plateaus), look in looks(runs):
             if pair not in rdf.coordination:
                 continue
             upper = rdf.r_A + 0.5 * (rdf.r_A[1] - rdf.r_A[0])
@@ -161,7 +157,7 @@ def bond_angles(runs: Mapping[str, BondAngles], path: Path) -> None:
         names |= {name for name, kind in run.items() if kind.number >= _LEAST_SHARE * number}
     figure, panels = grid(max(1, len(names)), width=2.4, height=1.9, columns=_COLUMNS)
     for axes, name in zip(panels, sorted(names), strict=False):
-        for title, run, look in _looks(kinds):
+        for title, run, look in looks(kinds):
             if name in run:
                 angle, density = runs[title].angle_deg, run[name].density_per_deg
                 axes.plot(angle, density, linewidth=1.0, label=title, **look)
@@ -187,7 +183,7 @@ def anion_sizes(runs: Mapping[str, Floats], path: Path) -> None:
     """
     figure, panels = grid(len(runs), width=2.9, height=2.2, columns=2)
     largest = max(len(shares) - 1 for shares in runs.values())
-    for axes, (title, shares, look) in zip(panels, _looks(runs), strict=True):
+    for axes, (title, shares, look) in zip(panels, looks(runs), strict=True):
         sizes = np.flatnonzero(shares)
         axes.vlines(sizes, 0.0, 100.0 * shares[sizes], color=look["color"], linewidth=1.5)
         axes.plot(sizes, 100.0 * shares[sizes], "o", color=look["color"], markersize=3)
@@ -237,10 +233,3 @@ def _frame(axes: Axes, times: Floats) -> None:
     axes.set_ylim(0.0, 100.0)
     if times[-1] > times[0]:
         axes.set_xlim(float(times[0]), float(times[-1]))
-
-
-def _looks(runs: Mapping[str, R]) -> Iterator[tuple[str, R, dict[str, Any]]]:
-    """Title, run, and colour and style of its line: dark to light."""
-    shades = colormaps["cividis"](np.linspace(0.0, 0.85, len(runs)))
-    for (title, run), shade, style in zip(runs.items(), shades, cycle(STYLES), strict=False):
-        yield title, run, {"color": shade, "linestyle": style}

@@ -223,18 +223,15 @@ def structure_table(rows: Iterable[StructureRow]) -> Table | None:
     return table if table.row_count else None
 
 
-def absences(row: StructureRow) -> dict[str, list[str]]:
-    """Names of what a run hasn't, by the reason for it."""
-    found: dict[str, list[str]] = {}
-    for name, record in (
+def absences(row: StructureRow) -> list[tuple[str, str | None]]:
+    """List the parts of structure with the reason for what one hasn't."""
+    parts = (
         ("S(Q)", row.structure_factor),
         ("bond angles", row.bond_angles),
         ("anion sizes and rings", row.networks),
         ("Q^n", row.qn),
-    ):
-        if record is not None and record.reason is not None:
-            found.setdefault(record.reason, []).append(name)
-    return found
+    )
+    return [(name, record.reason) for name, record in parts if record is not None]
 
 
 def _mean(number: Estimate | None) -> str:
