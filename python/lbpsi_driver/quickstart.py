@@ -62,6 +62,8 @@ class Stage:
             flag = "--" + name.replace("_", "-")
             if isinstance(value, bool):
                 words.append(flag if value else flag.replace("--", "--no-", 1))
+            elif isinstance(value, list) and isinstance(value[0], str):
+                words += [word for item in value for word in (flag, item)]
             elif isinstance(value, list):
                 words += [flag, ",".join(f"{item:g}" for item in value)]
             else:
