@@ -107,7 +107,8 @@ def analyze(options: AnalyzeOptions, *, dry_run: bool = False) -> AnalyzeResult:
         output.mkdir(parents=True, exist_ok=True)
     record = new_run(output, "analyze", options, {name: Path(name) for name in result.inputs})
     with progress.count("analyze", len(found) * _parts(options)) as advance:
-        runs = [_analyze_run(source, options, result.charge_e, advance) for source in found]
+        about = (options, result.charge_e, sources.scratch(output), advance)
+        runs = [_analyze_run(source, *about) for source in found]
     with writing(output):
         if quench is not None:
             _add_quench(result, quench, output, options)
@@ -131,11 +132,15 @@ def _parts(options: AnalyzeOptions) -> int:
 
 
 def _analyze_run(
-    source: Source, options: AnalyzeOptions, charge: float, advance: Callable[[str], None]
+    source: Source,
+    options: AnalyzeOptions,
+    charge: float,
+    scratch: Path | None,
+    advance: Callable[[str], None],
 ) -> _Run:
     """Compute the observables of one run."""
     label = source.label
-    trajectory = read(source.path, source.timestep_fs, options.elements)
+    trajectory = read(source.path, source.timestep_fs, options.elements, scratch)
     if trajectory.n_frames > 1 or options.skip > 0.0:
         trajectory = trajectory.after(options.skip)
     mobile = trajectory.indices(options.mobile)
@@ -164,7 +169,7 @@ def _analyze_run(
             record = record.model_copy(update=part.records)
     if structure is not None:
         record.rdf.plateaus = structure.plateau_records
-    return _Run(record, title, motion, rdf, motifs, structure, hopping)
+    return _Run(record, title, motion.without_ions(), rdf, motifs, structure, hopping)
 
 
 def _motifs(

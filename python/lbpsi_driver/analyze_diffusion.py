@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from lbpsi_driver.observables.diffusion import (
     without_D,
 )
 from lbpsi_driver.observables.estimate import Estimate
+from lbpsi_driver.observables.paths import Positions
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 from lbpsi_driver.report.figures import ArrheniusPoints
 from lbpsi_driver.report.records import DiffusionRecord
@@ -54,7 +55,7 @@ class RunDiffusion:
         Its log-log slope.
     tracers : dict of str to TracerDiffusion
         D by element, the mobile one first.
-    ions : ndarray, shape (F, N, 3)
+    ions : ndarray or Paths, shape (F, N, 3)
         Unwrapped, drift-free positions of the mobile ions, Å; no frames where there is no motion.
     fields : dict of str to object
         Conductivities and Haven ratio as fields of a :class:`TemperatureRecord`.
@@ -66,9 +67,13 @@ class RunDiffusion:
     msd_A2: dict[str, Floats]
     slopes: dict[str, Floats]
     tracers: dict[str, TracerDiffusion]
-    ions: Floats
+    ions: Positions
     fields: dict[str, Any]
     reason: str | None
+
+    def without_ions(self) -> RunDiffusion:
+        """Leave out the positions, which aren't needed for tables and figures."""
+        return replace(self, ions=np.empty((0, self.ions.shape[1], 3)))
 
     @property
     def records(self) -> dict[str, DiffusionRecord]:
@@ -116,19 +121,17 @@ def analyze_run(
         fields = _conductivities(trajectory, none, tracers[mobile], None, temperature_K, charge_e)
         slopes = {element: np.full(1, np.nan) for element in elements}
         return RunDiffusion(np.zeros(1), still, slopes, tracers, none, fields, reason)
-    positions = trajectory.positions(options.unwrap)
-    masses, ions = trajectory.masses_amu, trajectory.indices(mobile)
-    lags, curves, slopes = _msd_curves(trajectory, positions, options, grid)
-    paths = msd_module.remove_drift(positions, masses, options.com, ions)
+    ions = trajectory.indices(mobile)
+    lags, curves, slopes = _msd_curves(trajectory, options, grid)
+    paths = trajectory.paths(ions, options.com, options.unwrap)
     tracers = {mobile: without_D(f"no {mobile} in the trajectory")}
     if len(ions):
         tracers[mobile] = tracer_diffusion(paths, *grid)
     for element in elements:
         if element != mobile:
-            group = trajectory.indices(element)
-            others = msd_module.remove_drift(positions, masses, options.com, group)
+            others = trajectory.paths(trajectory.indices(element), options.com, options.unwrap)
             tracers[element] = _tracer_of_others(others, grid)
-    in_frame = msd_module.remove_drift(positions, masses, "all", ions)
+    in_frame = trajectory.paths(ions, "all", options.unwrap)
     about = (grid, temperature_K, charge_e)
     fields = _conductivities(trajectory, in_frame, tracers[mobile], *about)
     return RunDiffusion(lags, curves, slopes, tracers, paths, fields, None)
@@ -136,7 +139,6 @@ def analyze_run(
 
 def _msd_curves(
     trajectory: Trajectory,
-    positions: Floats,
     options: AnalysisOptions,
     grid: tuple[float, Integers],
 ) -> tuple[Floats, dict[str, Floats], dict[str, Floats]]:
@@ -146,14 +148,14 @@ def _msd_curves(
     curves, slopes = {}, {}
     for element in np.unique(trajectory.elements):
         group = trajectory.indices(element)
-        paths = msd_module.remove_drift(positions, trajectory.masses_amu, options.com, group)
+        paths = trajectory.paths(group, options.com, options.unwrap)
         msd = msd_module.mean_squared_displacement(paths, index)
         curves[str(element)] = msd[:length]
         slopes[str(element)] = msd_module.local_slopes(msd)[:length]
     return np.arange(length, dtype=np.float64) * spacing, curves, slopes
 
 
-def _tracer_of_others(paths: Floats, grid: tuple[float, Integers]) -> TracerDiffusion:
+def _tracer_of_others(paths: Positions, grid: tuple[float, Integers]) -> TracerDiffusion:
     """D of an element that isn't the mobile one: the posterior in closed form."""
     spacing, index = grid
     few = too_few_frames(len(paths))
@@ -167,7 +169,7 @@ def _tracer_of_others(paths: Floats, grid: tuple[float, Integers]) -> TracerDiff
 
 def _conductivities(
     trajectory: Trajectory,
-    ions: Floats,
+    ions: Positions,
     tracer: TracerDiffusion,
     grid: tuple[float, Integers] | None,
     temperature_K: float | None,
@@ -176,7 +178,7 @@ def _conductivities(
     """Conductivities and Haven ratio as fields of a :class:`TemperatureRecord`."""
     D = Estimate(mean=tracer.D_cm2_per_s, ci95=tracer.ci95_cm2_per_s, reason=tracer.reason)
     missing = None
-    if ions.shape[1] == trajectory.fractional.shape[1]:
+    if ions.shape[1] == len(trajectory.elements):
         missing = "no other ions: the summed displacement is that of the centre of mass, zero"
     elif tracer.window is None:
         missing = tracer.reason

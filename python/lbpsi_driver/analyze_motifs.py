@@ -31,6 +31,7 @@ from lbpsi_driver.observables.motif_transport import (
     survival_time_ps,
 )
 from lbpsi_driver.observables.motifs import CLASS_NAMES
+from lbpsi_driver.observables.paths import Positions
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 from lbpsi_driver.report.motif_results import (
     ClassRecord,
@@ -73,7 +74,7 @@ def analyze_run(
     deck: Path | None,
     trajectory: Trajectory,
     mobile: Integers,
-    ions: Floats,
+    ions: Positions,
     tracer: TracerDiffusion,
     timestep_fs: float | None,
     cutoffs: Mapping[str, Any],
@@ -90,7 +91,7 @@ def analyze_run(
         Its frames.
     mobile : ndarray of int, shape (N,)
         Indices of the mobile ions.
-    ions : ndarray, shape (F, N, 3)
+    ions : ndarray or Paths, shape (F, N, 3)
         Their unwrapped, drift-free positions, Å.
     tracer : TracerDiffusion
         D of all of them: where that isn't diffusive, none of a class is.
@@ -210,7 +211,7 @@ def _turned(blocks: Blocks) -> Blocks:
 
 def _is_present(code: int, populations: Populations, series: MotifSeries) -> bool:
     of_formers = code <= N_FORMER_CLASSES and populations.fractions[:, code - 1].any()
-    return bool(of_formers or (series.ions == code).any())
+    return bool(of_formers or series.share_of_ions(code).any())
 
 
 def _class_record(
@@ -241,7 +242,7 @@ def _class_record(
     return ClassRecord(
         code=code,
         fraction_of_formers=of_formers,
-        fraction_of_mobile=mean_share((series.ions == code).mean(axis=1)),
+        fraction_of_mobile=mean_share(series.share_of_ions(code)),
         survival_time_ps=survival_time_ps(found, code),
         **diffusion,
     )

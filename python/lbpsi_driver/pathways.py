@@ -20,7 +20,6 @@ from lbpsi_driver import sources
 from lbpsi_driver.config import AnalyzeOptions, UsageError
 from lbpsi_driver.manifest import new_run, write_atomic, writing
 from lbpsi_driver.observables.motifs import CLASS_NAMES, find_motifs
-from lbpsi_driver.observables.msd import group_positions
 from lbpsi_driver.observables.pathways import (
     AnionPiece,
     anion_piece,
@@ -175,7 +174,7 @@ def _cut_paths(
         present = ", ".join(np.unique(part.elements))
         raise UsageError(f"--mobile {options.mobile}: none in {options.file}; one of: {present}")
     classes = classes_at(part, ions, **cutoffs)
-    mobility = largest_displacements(group_positions(part, options.mobile))
+    mobility = largest_displacements(part.paths(ions))
     chosen = pick_ions(mobility, classes, options.motif, options.number, slowest=options.slowest)
     for ion in ions[chosen].tolist():
         found = pathway(part, ion, radius_A=options.radius, most_frames=options.frames, **cutoffs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -124,3 +125,8 @@ def _cutoffs(options: AnalysisOptions, of_run: Mapping[str, Any]) -> Cutoffs:
         for name in CutoffOptions.model_fields
     }
     return CutoffOptions(**{name: value for name, value in chosen.items() if value}).cutoffs
+
+
+def scratch(output: Path) -> Path | None:
+    """Folder of the temporary files of long trajectories: ``$TMPDIR``, else beside the output."""
+    return None if "TMPDIR" in os.environ else output

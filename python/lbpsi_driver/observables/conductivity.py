@@ -27,6 +27,7 @@ from lbpsi_driver.config import UsageError
 from lbpsi_driver.observables.diffusion import gls_line
 from lbpsi_driver.observables.estimate import Estimate, mean_of_blocks, student_95
 from lbpsi_driver.observables.msd import log_lags, mean_squared_displacement
+from lbpsi_driver.observables.paths import Positions, at_frames, summed
 from lbpsi_driver.observables.trajectory import Floats, Integers
 from lbpsi_driver.units import CM2_PER_S_PER_A2_PER_PS, conductivity_mS_per_cm
 
@@ -127,7 +128,7 @@ def nernst_einstein(
 
 
 def collective_diffusion(
-    positions: Floats,
+    positions: Positions,
     start_ps: float,
     spacing_ps: float,
     index: Integers | None = None,
@@ -136,7 +137,7 @@ def collective_diffusion(
 
     Parameters
     ----------
-    positions : ndarray, shape (F, N, 3)
+    positions : ndarray or Paths, shape (F, N, 3)
         Unwrapped positions of all N mobile ions relative to the centre of mass of *all* atoms, Å.
     start_ps : float
         Start of the diffusive window, ps.
@@ -161,27 +162,26 @@ def collective_diffusion(
         )
         missing = Estimate(mean=None, reason=reason)
         return Collective(missing, missing, None)
-    total = positions.sum(axis=1, keepdims=True)
     edges = np.linspace(0, length, number + 1).astype(np.int64)
     stop = int(np.diff(edges).min()) // 2
     lags = log_lags(stop, 4 * _LAGS_A_BLOCK)
     lags = lags[lags >= start]
     tracer = _slopes(positions, lags, index, edges) / 6.0
-    summed = _slopes(total, lags, index, edges) / (6.0 * positions.shape[1])
+    collective = _slopes(summed(positions), lags, index, edges) / (6.0 * positions.shape[1])
     unit = CM2_PER_S_PER_A2_PER_PS / spacing_ps
-    D_sigma = _positive(mean_of_blocks(summed * unit))
+    D_sigma = _positive(mean_of_blocks(collective * unit))
     return Collective(
-        D_sigma, _haven_ratio(tracer, summed), (start * spacing_ps, stop * spacing_ps)
+        D_sigma, _haven_ratio(tracer, collective), (start * spacing_ps, stop * spacing_ps)
     )
 
 
-def _slopes(positions: Floats, lags: Integers, index: Integers, edges: Integers) -> Floats:
+def _slopes(positions: Positions, lags: Integers, index: Integers, edges: Integers) -> Floats:
     """Slope of the MSD in each block of the run."""
-    blocks = [(index >= low) & (index <= high) for low, high in pairwise(edges)]
-    return np.array([_slope(positions[block], lags, index[block]) for block in blocks])
+    blocks = [np.flatnonzero((index >= low) & (index <= high)) for low, high in pairwise(edges)]
+    return np.array([_slope(at_frames(positions, block), lags, index[block]) for block in blocks])
 
 
-def _slope(positions: Floats, lags: Integers, index: Integers) -> float:
+def _slope(positions: Positions, lags: Integers, index: Integers) -> float:
     """Slope of the MSD, Å2 per grid point, weighted as a random walk asks."""
     msd = mean_squared_displacement(positions, index - index[0])
     there = lags[lags < len(msd)]

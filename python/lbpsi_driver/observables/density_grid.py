@@ -24,11 +24,11 @@ from scipy import ndimage
 from scipy.fft import irfftn, rfftn
 
 from lbpsi_driver.config import UsageError
+from lbpsi_driver.observables.spool import row_blocks
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 
 MOST_VOXELS = 2**24
 """Largest grid."""
-_CHUNK = 2**18  # positions binned at a time
 _NARROWEST = 0.3  # of the widest voxel edge: a narrower Gaussian is one voxel
 _FURTHEST = 8.0  # standard deviations that a Gaussian reaches
 _IMAGES = np.stack(np.meshgrid(*[[-1, 0, 1]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
@@ -144,10 +144,9 @@ def density_grid(
     shape = _shape(cell, voxel_A)
     rest = np.flatnonzero(trajectory.elements != element)
     counts = np.zeros(int(np.prod(shape)))
-    size = max(1, _CHUNK // len(trajectory.elements))
     mean = np.zeros((len(rest), 3))
-    for first in range(0, trajectory.n_frames, size):
-        chunk = trajectory.fractional[first : first + size]
+    for rows in row_blocks(trajectory.fractional):
+        chunk = trajectory.fractional[rows]
         chunk = chunk - _drift(trajectory, rest, chunk)
         voxels = np.floor(chunk[:, ions] % 1.0 * shape).astype(np.int64)
         # 1 - 1e-17 is 1: the last voxel's upper face is the first one's lower.
@@ -317,7 +316,7 @@ def _drift(trajectory: Trajectory, rest: Integers, chunk: Floats) -> Floats:
     if len(rest) == 0:
         return np.zeros((len(chunk), 1, 3))
     weights = trajectory.masses_amu[rest] / trajectory.masses_amu[rest].sum()
-    moved = np.tensordot(chunk[:, rest] - trajectory.fractional[0, rest], weights, axes=(1, 0))
+    moved = np.tensordot(chunk[:, rest] - trajectory.fractional[0][rest], weights, axes=(1, 0))
     drift: Floats = moved[:, None, :]
     return drift
 

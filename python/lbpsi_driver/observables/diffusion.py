@@ -31,6 +31,7 @@ from kinisi.diffusion import Diffusion
 from scipy.stats import truncnorm
 
 from lbpsi_driver.observables.msd import LagStatistics, lag_statistics, log_lags
+from lbpsi_driver.observables.paths import Positions
 from lbpsi_driver.observables.trajectory import Floats, Integers
 from lbpsi_driver.units import CM2_PER_S_PER_A2_PER_PS
 
@@ -190,13 +191,13 @@ def judge(window: Window, end_A2: float) -> str | None:
 
 
 def tracer_diffusion(
-    positions: Floats, spacing_ps: float, index: Integers | None = None, seed: int = 1
+    positions: Positions, spacing_ps: float, index: Integers | None = None, seed: int = 1
 ) -> TracerDiffusion:
     """Tracer diffusion coefficient of a group of ions, with its 95 % interval.
 
     Parameters
     ----------
-    positions : ndarray, shape (F, N, 3)
+    positions : ndarray or Paths, shape (F, N, 3)
         Unwrapped, drift-free positions of the ions, Å.
     spacing_ps : float
         Spacing of the time grid, ps.

@@ -24,7 +24,7 @@ profile over delays shows which of the two comes first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -35,7 +35,15 @@ from numpy.typing import NDArray
 from lbpsi_driver.config import DEFAULT_HOLD, UsageError
 from lbpsi_driver.observables.estimate import Estimate, clustered_half_width
 from lbpsi_driver.observables.hops import Hops
-from lbpsi_driver.observables.rotation import WHOLE, rotations
+from lbpsi_driver.observables.rotation import WHOLE, Rotations, rotations
+from lbpsi_driver.observables.spool import (
+    Array,
+    Collector,
+    Stored,
+    columns,
+    folder_of,
+    positions_at_once,
+)
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 
 Null = Literal["together", "each", "units"]
@@ -44,7 +52,6 @@ DRAWS = 999
 """Draws of the null model."""
 LEAST_HOPS = 10
 """Fewest hops with units near them."""
-_CHUNK = 2**18  # orientations worked on at a time
 _MIC_CHUNK = 2**14  # vectors, each of which has many images
 _SHARE_PRESENT = 0.5  # of the frames of a half-window in which a unit must be whole
 _TIME_CLUSTERS = 20
@@ -169,30 +176,41 @@ def unit_turns(
         raise UsageError(
             f"window {window_ps:g} ps: expected {2 * spacing:g} ps to {length * spacing:g} ps"
         )
-    turns: list[Floats] = []
-    marks: list[Integers] = []
-    for now in rotations(trajectory, hold=hold, bonds=bonds, chain=chain):
-        turns.append(_quaternions(now.angle_deg, now.axis, now.state == WHOLE))
-        marks.append(now.exchanges)
-        names, ids = now.elements, now.ids
+    frames = rotations(trajectory, hold=hold, bonds=bonds, chain=chain)
+    names, ids, turns, marks = _followed(trajectory, frames)
     wanted = np.isin(names, names if elements is None else list(elements))
     if not wanted.any():
         raise UsageError(
             f"no units of {', '.join(elements or ())}: one of: {', '.join(set(names))}"
         )
-    held = _held(np.array(marks)[:, wanted], index, length, half)
-    angle = np.empty(held.shape, dtype=np.float32)
-    size = max(1, _CHUNK // length)
-    for first in range(0, held.shape[1], size):
+    angle = np.empty((length, int(wanted.sum())), dtype=np.float32)
+    size = max(1, positions_at_once() // length)
+    for first in range(0, angle.shape[1], size):
         chosen = np.flatnonzero(wanted)[first : first + size]
         path = np.zeros((length, len(chosen), 4))
-        path[index] = np.array([frame[chosen] for frame in turns])
-        angle[:, first : first + size] = _turns(path, half)
-    angle[~held] = np.nan
+        path[index] = columns(turns, chosen)
+        held = _held(columns(marks, chosen), index, length, half)
+        angle[:, first : first + size] = np.where(held, _turns(path, half), np.nan)
     n_atoms = len(trajectory.elements)
     known = np.arange(1, n_atoms + 1) if trajectory.ids is None else trajectory.ids
     former = np.flatnonzero(np.isin(known, ids[wanted]))
     return UnitTurns(former, names[wanted], angle, half, spacing)
+
+
+def _followed(
+    trajectory: Trajectory, frames: Iterator[Rotations]
+) -> tuple[NDArray[np.str_], Integers, Array | Stored, Array | Stored]:
+    """Elements and ids of the units, their quaternions (F, n, 4) and exchanges so far (F, n)."""
+    turns: Collector | None = None
+    for now in frames:
+        if turns is None:
+            n, folder = len(now.ids), folder_of(trajectory.fractional)
+            turns = Collector((n, 4), expected=trajectory.n_frames, folder=folder)
+            marks = Collector((n,), np.int32, expected=trajectory.n_frames, folder=folder)
+        turns.append(_quaternions(now.angle_deg, now.axis, now.state == WHOLE))
+        marks.append(now.exchanges)
+    assert turns is not None
+    return now.elements, now.ids, turns.finish(), marks.finish()
 
 
 def near(
@@ -230,20 +248,23 @@ def near(
     before = np.maximum(after - 1, 0)
     strain = np.linalg.inv(trajectory.mean_cell) @ trajectory.cells
     of_hop, of_unit = [], []
+    in_time = np.argsort(after, kind="stable")
     size = max(1, _MIC_CHUNK // max(len(former), 1))
     for first in range(0, len(hops.ion), size):
-        chunk = slice(first, first + size)
+        chunk = in_time[first : first + size]
         s, t, ion = before[chunk], after[chunk], ions[hops.ion[chunk]]
-        middle = 0.5 * (trajectory.fractional[s, ion] + trajectory.fractional[t, ion])
-        apart = trajectory.fractional[t][:, former] - middle[:, None]
+        before_hop, after_hop = trajectory.fractional[s], trajectory.fractional[t]
+        place = np.arange(len(ion))
+        middle = 0.5 * (before_hop[place, ion] + after_hop[place, ion])
+        apart = after_hop[:, former] - middle[:, None]
         flat = apart.reshape(-1, 3) @ trajectory.mean_cell
         nearest = find_mic(flat, trajectory.mean_cell)[0].reshape(apart.shape) @ strain[t]
         hop, unit = np.nonzero(np.square(nearest).sum(axis=2) <= radius_A**2)
-        of_hop.append(hop + first)
+        of_hop.append(chunk[hop])
         of_unit.append(unit)
-    return Pairs(
-        np.concatenate([*of_hop, []]).astype(int), np.concatenate([*of_unit, []]).astype(int)
-    )
+    hop, unit = (np.concatenate([*part, []]).astype(np.int64) for part in (of_hop, of_unit))
+    by_hop = np.lexsort((unit, hop))
+    return Pairs(hop[by_hop], unit[by_hop])
 
 
 def coupling(
@@ -382,10 +403,16 @@ class _Test:
 
     def _baseline(self) -> Floats:
         """Mean over time of each unit's angle; NaN for one that is never whole."""
-        known = np.isfinite(self._angle)
-        total = np.where(known, self._angle, 0.0).sum(axis=0, dtype=np.float64)
+        units = self._angle.shape[1]
+        total, number = np.zeros((2, units))
+        size = max(1, positions_at_once() // len(self._angle))
+        for first in range(0, units, size):
+            part = self._angle[:, first : first + size]
+            known = np.isfinite(part)
+            total[first : first + size] = np.where(known, part, 0.0).sum(axis=0, dtype=np.float64)
+            number[first : first + size] = known.sum(axis=0)
         with np.errstate(invalid="ignore"):
-            mean: Floats = total / known.sum(axis=0)
+            mean: Floats = total / number
         return mean
 
     def _by_hop(self, values: Floats) -> Floats:

@@ -33,6 +33,7 @@ from scipy import ndimage, stats
 
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.observables.estimate import Estimate, mean_of_blocks
+from lbpsi_driver.observables.paths import Positions, atom_blocks
 from lbpsi_driver.observables.trajectory import Floats, Integers
 from lbpsi_driver.units import CM2_PER_S_PER_A2_PER_PS
 
@@ -42,7 +43,6 @@ LEAST_IN_HALF = 3
 """Fewest points of the grid in half a window."""
 BLOCKS = 10
 """Blocks of the run for the interval of the rate."""
-_CHUNK = 2**18  # positions worked on at a time
 _SHARE_PRESENT = 0.5  # of the frames of a half-window, for p to be known
 
 
@@ -163,7 +163,7 @@ class Residence:
 
 
 def detect_hops(
-    positions: Floats,
+    positions: Positions,
     spacing_ps: float,
     index: Integers | None = None,
     *,
@@ -174,7 +174,7 @@ def detect_hops(
 
     Parameters
     ----------
-    positions : ndarray, shape (F, N, 3)
+    positions : ndarray or Paths, shape (F, N, 3)
         Unwrapped, drift-free positions of the ions, Å.
     spacing_ps : float
         Spacing of the time grid, ps.
@@ -210,7 +210,7 @@ def detect_hops(
     ]
     ion, point, start, end, functional = (np.concatenate(part) for part in zip(*rows, strict=True))
     # Relative to each ion's mean in the windows, for rounding.
-    centre = positions.mean(axis=0)[ion]
+    centre = np.concatenate([block.mean(axis=0) for _, block in atom_blocks(positions)])[ion]
     return Hops(
         ion=ion,
         point=point,
@@ -320,23 +320,21 @@ def _half(window_ps: float, spacing_ps: float, length: int, n_ions: int) -> int:
     return half
 
 
-def _windows(positions: Floats, index: Integers, half: int) -> Iterator[tuple[int, _Windows]]:
+def _windows(positions: Positions, index: Integers, half: int) -> Iterator[tuple[int, _Windows]]:
     """Half-windows of a few ions at a time, and the first of these ions."""
     length = int(index[-1]) + 1
     there = np.zeros(length)
     there[index] = 1.0
     number = _sums(there, half)
     present = number >= max(2.0, _SHARE_PRESENT * half)
-    size = max(1, _CHUNK // length)
-    for first in range(0, positions.shape[1], size):
-        paths = np.zeros((length, min(size, positions.shape[1] - first), 3))
-        chosen = positions[:, first : first + size]
-        paths[index] = chosen - chosen.mean(axis=0)
+    for chosen, block in atom_blocks(positions):
+        paths = np.zeros((length, block.shape[1], 3))
+        paths[index] = block - block.mean(axis=0)
         counts = np.maximum(number, 1.0)[:, None]
         mean = _sums(paths, half) / counts[..., None]
         squares = _sums(np.square(paths).sum(axis=2), half) / counts
         deviation = np.maximum(squares - np.square(mean).sum(axis=2), 0.0)
-        yield first, _Windows(mean, deviation, present)
+        yield chosen.start, _Windows(mean, deviation, present)
 
 
 def _sums(values: Floats, half: int) -> Floats:
@@ -346,7 +344,7 @@ def _sums(values: Floats, half: int) -> Floats:
     return sums
 
 
-def _cage(positions: Floats, index: Integers, half: int) -> float:
+def _cage(positions: Positions, index: Integers, half: int) -> float:
     """Median of the hop functional at points half a window apart; 0 where none is known."""
     parts = [windows.functional(half)[::half] for _, windows in _windows(positions, index, half)]
     values = np.concatenate([part[part > 0.0] for part in parts])

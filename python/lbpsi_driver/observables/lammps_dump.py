@@ -1,16 +1,21 @@
-"""LAMMPS text dumps as arrays: whole frames of a run that may have been killed and resumed."""
+"""LAMMPS text dumps: whole frames of a run that may have been killed and resumed, one by one.
+
+The file is read twice, in parts: for where its whole frames are and their cells, which is all that
+is kept, and then frame by frame in the order of time.
+"""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import mmap
+import os
 import re
 import sys
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import BinaryIO, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +30,7 @@ Item = TypeVar("Item")
 
 _LOG = logging.getLogger(__name__)
 _FRAME = b"ITEM: TIMESTEP"
+_READ = 2**20  # bytes at a time
 # Names of the three coordinates in a dump: (scaled by the cell, already unwrapped).
 _COORDINATES = {
     ("xu", "yu", "zu"): (False, True),
@@ -41,7 +47,7 @@ class Dump:
 
     Attributes
     ----------
-    steps : list of int
+    steps : ndarray of int, shape (F,)
         Time steps, increasing.
     ids : ndarray of int, shape (N,)
         Ids of the atoms, increasing.
@@ -49,8 +55,6 @@ class Dump:
         ``element`` of each atom where `named`, else its ``type``.
     named : bool
         Which of the two.
-    fractional : ndarray, shape (F, N, 3)
-        Fractional coordinates in each frame's own cell, images added.
     cells : ndarray, shape (F, 3, 3)
         Lattice vectors as rows, Å, as in the file: they jump where LAMMPS flips the cell.
     origins : ndarray, shape (F, 3)
@@ -59,18 +63,33 @@ class Dump:
         Whether the file tells how often an atom crossed the boundaries.
     """
 
-    steps: list[int]
+    steps: NDArray[np.int64]
     ids: NDArray[np.int64]
     labels: list[str]
     named: bool
-    fractional: Floats
     cells: Floats
     origins: Floats
     continuous: bool
+    _rows: _Rows
+
+    def frames(self) -> Iterator[Floats]:
+        """Read the frames one by one.
+
+        Yields
+        ------
+        ndarray, shape (N, 3)
+            Fractional coordinates in the frame's own cell, images added.
+
+        Raises
+        ------
+        UsageError
+            One line: atoms that change, values that aren't numbers.
+        """
+        return self._rows.frames()
 
 
 def read_dump(path: Path) -> Dump:
-    """Read all whole frames; of a repeated time step the last.
+    """Find all whole frames; of a repeated time step the last.
 
     Parameters
     ----------
@@ -81,27 +100,39 @@ def read_dump(path: Path) -> Dump:
     Raises
     ------
     UsageError
-        One line: no whole frame, columns missing, atoms that change, no periodic cell.
+        One line: no whole frame, columns missing, no periodic cell, numbers of atoms that change.
     """
-    with path.open("rb") as file, contextlib.closing(_map(file.fileno(), path)) as text:
-        frames = _find_frames(text, path)
-        columns = _read_columns(frames[0].columns, path)
-        ids, labels, fractional = _read_rows(text, frames, columns, path)
+    frames, names = _find_frames(path)
+    columns = _read_columns(names, path)
+    rows = _Rows(path, frames, columns)
+    labels = {code: label.decode("ascii", "replace") for label, code in rows.codes.items()}
     return Dump(
-        steps=[frame.step for frame in frames],
-        ids=ids,
-        labels=labels,
+        steps=frames.steps,
+        ids=rows.reference[:, 0].astype(np.int64),
+        labels=[labels[int(code)] for code in rows.reference[:, 1]],
         named=columns.label == "element",
-        fractional=fractional,
-        cells=np.array([frame.cell for frame in frames]),
-        origins=np.array([frame.origin for frame in frames]),
+        cells=frames.cells,
+        origins=frames.origins,
         continuous=columns.unwrapped or bool(columns.images),
+        _rows=rows,
     )
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """One whole frame of a dump: its header, and where its rows are in the file."""
+class _Frames:
+    """Headers of F frames of the same atoms, and where their rows are in the file."""
+
+    n_atoms: int
+    steps: NDArray[np.int64]
+    cells: Floats
+    origins: Floats
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class _Header:
+    """Header of one whole frame, and where its rows are in the file."""
 
     step: int
     n_atoms: int
@@ -126,45 +157,78 @@ class _Columns:
     unwrapped: bool
 
 
-def _map(descriptor: int, path: Path) -> mmap.mmap:
-    try:
-        return mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ)
-    except ValueError as err:  # an empty file can't be mapped
-        raise UsageError(f"{path}: empty file; is the run finished?") from err
-
-
-def _find_frames(text: mmap.mmap, path: Path) -> list[_Frame]:
-    """Headers of all whole frames by time step, the last of each step."""
-    starts = [match.start() for match in re.finditer(_FRAME, text)]
-    whole: dict[int, _Frame] = {}
-    for start, stop in zip(starts, [*starts[1:], len(text)], strict=True):
-        frame = _read_header(text, start, stop, path)
-        if frame is None:
-            _LOG.warning("%s: the frame at byte %d is cut short; dropped", path, start)
-        else:
-            whole[frame.step] = frame
-    if not whole:
+def _find_frames(path: Path) -> tuple[_Frames, tuple[str, ...]]:
+    """Headers of all whole frames by time step, the last of each step, and their columns."""
+    # Compact, and filled as they come: a long run has many.
+    numbers, boxes = array("q"), array("d")
+    columns: dict[tuple[str, ...], int] = {}
+    with path.open("rb") as file:
+        for start, text in _split(file):
+            frame = _read_header(text, start, path)
+            if frame is None:
+                _LOG.warning("%s: the frame at byte %d is cut short; dropped", path, start)
+                continue
+            kind = columns.setdefault(frame.columns, len(columns))
+            numbers.extend((frame.step, frame.n_atoms, kind, frame.start, frame.stop))
+            boxes.extend((*frame.cell.ravel(), *frame.origin))
+        if not os.fstat(file.fileno()).st_size:
+            raise UsageError(f"{path}: empty file; is the run finished?")
+    if not numbers:
         raise UsageError(f"{path}: no whole frame; is the run finished?")
-    frames = [whole[step] for step in sorted(whole)]
-    for frame in frames:
-        if frame.n_atoms != frames[0].n_atoms:
-            raise UsageError(
-                f"{path}: step {frame.step} has {frame.n_atoms} atoms, step {frames[0].step} had "
-                f"{frames[0].n_atoms}; analyse a trajectory with a fixed set of atoms"
-            )
-        if frame.columns != frames[0].columns:
-            raise UsageError(f"{path}: step {frame.step} has other columns; split the file")
-    return frames
+    table, box = np.array(numbers).reshape(-1, 5), np.array(boxes).reshape(-1, 12)
+    order = np.argsort(table[:, 0], kind="stable")
+    last = np.append(np.diff(table[order, 0]) > 0, True)
+    chosen = order[last]
+    table, box = table[chosen], box[chosen]
+    _check_frames(table, path)
+    frames = _Frames(
+        n_atoms=int(table[0, 1]),
+        steps=table[:, 0],
+        cells=box[:, :9].reshape(-1, 3, 3),
+        origins=box[:, 9:],
+        starts=table[:, 3],
+        stops=table[:, 4],
+    )
+    return frames, list(columns)[int(table[0, 2])]
 
 
-def _read_header(text: mmap.mmap, start: int, stop: int, path: Path) -> _Frame | None:
-    """Header of the frame in ``text[start:stop]``, None where header or rows are cut short."""
-    columns_at = text.find(b"ITEM: ATOMS", start, stop)
-    rows_at = text.find(b"\n", columns_at, stop) + 1
+def _check_frames(table: NDArray[np.int64], path: Path) -> None:
+    """Refuse frames of other atoms or columns than the first."""
+    other = np.flatnonzero((table[:, 1:3] != table[0, 1:3]).any(axis=1))
+    if len(other) == 0:
+        return
+    step, n_atoms = table[other[0], :2].tolist()
+    if n_atoms != table[0, 1]:
+        raise UsageError(
+            f"{path}: step {step} has {n_atoms} atoms, step {table[0, 0]} had "
+            f"{table[0, 1]}; analyse a trajectory with a fixed set of atoms"
+        )
+    raise UsageError(f"{path}: step {step} has other columns; split the file")
+
+
+def _split(file: BinaryIO) -> Iterator[tuple[int, bytes]]:
+    """Frames of a file, whole or not, each with the byte at which it starts."""
+    rest, at = b"", 0
+    while block := file.read(_READ):
+        rest += block
+        starts = [match.start() for match in re.finditer(_FRAME, rest)]
+        for start, stop in pairwise(starts):
+            yield at + start, rest[start:stop]
+        # The last one may go on, and what is before the first is none.
+        kept = starts[-1] if starts else max(0, len(rest) - len(_FRAME))
+        rest, at = rest[kept:], at + kept
+    if rest.startswith(_FRAME):
+        yield at, rest
+
+
+def _read_header(text: bytes, start: int, path: Path) -> _Header | None:
+    """Header of a frame that starts at a byte; None where header or rows are cut short."""
+    columns_at = text.find(b"ITEM: ATOMS")
+    rows_at = text.find(b"\n", columns_at) + 1
     if columns_at < 0 or rows_at == 0:
         return None
     items: dict[str, list[str]] = {}
-    for line in text[start:columns_at].decode("ascii", "replace").splitlines():
+    for line in text[:columns_at].decode("ascii", "replace").splitlines():
         if line.startswith("ITEM: "):
             title = line.removeprefix("ITEM: ")
             items[title] = []
@@ -180,13 +244,12 @@ def _read_header(text: mmap.mmap, start: int, stop: int, path: Path) -> _Frame |
     if not abs(np.linalg.det(cell)) > 0.0:
         raise UsageError(f"{path}: step {step}: a cell without volume; the run blew up")
     # `dump_modify time` and `units` put items of the next frame before its TIMESTEP.
-    behind = text.find(b"ITEM:", rows_at, stop)
-    end = stop if behind < 0 else behind
-    rows = text[rows_at:end]
-    if rows.count(b"\n") != n_atoms or not rows.endswith(b"\n"):
+    behind = text.find(b"ITEM:", rows_at)
+    end = len(text) if behind < 0 else behind
+    if text.count(b"\n", rows_at, end) != n_atoms or not text.endswith(b"\n", rows_at, end):
         return None
     columns = tuple(text[columns_at:rows_at].decode("ascii", "replace").split()[2:])
-    return _Frame(step, n_atoms, cell, origin, columns, rows_at, end)
+    return _Header(step, n_atoms, cell, origin, columns, start + rows_at, start + end)
 
 
 def _read_box(box: Floats, title: str, path: Path) -> tuple[Floats, Floats]:
@@ -229,34 +292,55 @@ def _read_columns(names: tuple[str, ...], path: Path) -> _Columns:
     )
 
 
-def _read_rows(
-    text: mmap.mmap, frames: list[_Frame], columns: _Columns, path: Path
-) -> tuple[NDArray[np.int64], list[str], Floats]:
-    """Ids and labels of the atoms, fractional coordinates (images added) in each frame's cell."""
-    words = text[frames[0].start : frames[0].stop].split()
-    codes = _code_labels(words[columns.label_at :: len(columns.names)], columns)
-    raw = np.empty((len(frames), frames[0].n_atoms, 3))
-    reference: Floats | None = None
-    for number, frame in enumerate(progress(frames, f"reading {path.name}")):
-        rows = _parse_rows(text[frame.start : frame.stop], frame, columns, codes, path)
-        if reference is None or not np.array_equal(rows[:, :2], reference):
+class _Rows:
+    """Reads the rows of frames; the atoms of all are those of the first."""
+
+    def __init__(self, path: Path, frames: _Frames, columns: _Columns) -> None:
+        self._path, self._frames, self._columns = path, frames, columns
+        with path.open("rb") as file:
+            text = self._text(file, 0)
+            words = text.split()
+            self.codes = _code_labels(words[columns.label_at :: len(columns.names)], columns)
+            rows = self._parse(text, 0)
+        self.reference = rows[np.argsort(rows[:, 0], kind="stable")][:, :2]
+
+    def frames(self) -> Iterator[Floats]:
+        """Fractional coordinates (images added) in each frame's cell, atoms by id."""
+        frames = self._frames
+        inverse = np.linalg.inv(frames.cells)
+        with self._path.open("rb") as file:
+            for t in progress(range(len(frames.steps)), f"reading {self._path.name}"):
+                rows = self._sorted(self._parse(self._text(file, t), t), t)
+                found: Floats = rows[:, 2:5]
+                if not self._columns.scaled:
+                    found = (found - frames.origins[t]) @ inverse[t]
+                if self._columns.images:
+                    found = found + rows[:, 5:8]
+                if not np.isfinite(found).all():
+                    raise UsageError(
+                        f"{self._path}: a coordinate is no finite number: the run blew up"
+                    )
+                yield found
+
+    def _text(self, file: BinaryIO, frame: int) -> bytes:
+        start, stop = int(self._frames.starts[frame]), int(self._frames.stops[frame])
+        file.seek(start)
+        return file.read(stop - start)
+
+    def _parse(self, text: bytes, frame: int) -> Floats:
+        step, n_atoms = int(self._frames.steps[frame]), self._frames.n_atoms
+        return _parse_rows(text, step, n_atoms, self._columns, self.codes, self._path)
+
+    def _sorted(self, rows: Floats, frame: int) -> Floats:
+        if not np.array_equal(rows[:, :2], self.reference):
             rows = rows[np.argsort(rows[:, 0], kind="stable")]
-            reference = rows[:, :2] if reference is None else reference
-        if not np.array_equal(rows[:, :2], reference):
+        if not np.array_equal(rows[:, :2], self.reference):
+            steps = self._frames.steps
             raise UsageError(
-                f"{path}: step {frame.step} has other atoms or elements than step "
-                f"{frames[0].step}; analyse a trajectory with a fixed set of atoms"
+                f"{self._path}: step {steps[frame]} has other atoms or elements than step "
+                f"{steps[0]}; analyse a trajectory with a fixed set of atoms"
             )
-        xyz = rows[:, 2:5]
-        raw[number] = xyz if columns.scaled else (xyz - frame.origin) @ np.linalg.inv(frame.cell)
-        if columns.images:
-            raw[number] += rows[:, 5:8]
-    assert reference is not None
-    if not np.isfinite(raw).all():
-        raise UsageError(f"{path}: a coordinate is no finite number: the run blew up")
-    labels = {code: label.decode("ascii", "replace") for label, code in codes.items()}
-    ids = reference[:, 0].astype(np.int64)
-    return ids, [labels[int(code)] for code in reference[:, 1]], raw
+        return rows
 
 
 def _code_labels(labels: Sequence[bytes], columns: _Columns) -> dict[bytes, int]:
@@ -268,25 +352,25 @@ def _code_labels(labels: Sequence[bytes], columns: _Columns) -> dict[bytes, int]
 
 
 def _parse_rows(
-    rows: bytes, frame: _Frame, columns: _Columns, codes: dict[bytes, int], path: Path
+    rows: bytes, step: int, n_atoms: int, columns: _Columns, codes: dict[bytes, int], path: Path
 ) -> Floats:
     """Id, label's code, coordinates and images of a frame's atoms, shape (N, 5 or 8)."""
     wanted = [columns.id, columns.label_at, *columns.coordinates, *columns.images]
     width = len(columns.names)
     named = columns.label == "element"
     parsed: Floats | None = _kernels.parse_rows(
-        rows, frame.n_atoms, width, wanted, columns.label_at if named else -1, list(codes)
+        rows, n_atoms, width, wanted, columns.label_at if named else -1, list(codes)
     )
     if parsed is not None:
         return parsed
     # What the kernel doesn't take goes the slow way, which knows what is wrong with it.
     words = rows.split()
-    if len(words) != frame.n_atoms * width:
+    if len(words) != n_atoms * width:
         raise UsageError(
-            f"{path}: step {frame.step}: {len(words)} values, expected {frame.n_atoms} rows of "
+            f"{path}: step {step}: {len(words)} values, expected {n_atoms} rows of "
             f"{width}; the file is damaged"
         )
-    table = np.array(words).reshape(frame.n_atoms, width)[:, wanted]
+    table = np.array(words).reshape(n_atoms, width)[:, wanted]
     numbers = np.empty(table.shape)
     for place in range(len(wanted)):
         if place == 1:
@@ -295,7 +379,7 @@ def _parse_rows(
         try:
             numbers[:, place] = table[:, place].astype(np.float64)
         except ValueError as err:
-            raise UsageError(f"{path}: step {frame.step}: {err}; the file is damaged") from err
+            raise UsageError(f"{path}: step {step}: {err}; the file is damaged") from err
     return numbers
 
 

@@ -18,7 +18,6 @@ ions spend in it over the lag. Lags with fewer than
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -40,8 +39,11 @@ from lbpsi_driver.observables.msd import (
     frame_pairs,
     log_lags,
     squared_displacements,
+    with_origins,
 )
-from lbpsi_driver.observables.rotation import STATES, rotations
+from lbpsi_driver.observables.paths import Positions, atom_blocks
+from lbpsi_driver.observables.rotation import STATES, end_windows, rotations
+from lbpsi_driver.observables.spool import row_blocks
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 
 N_FORMER_CLASSES: int = _kernels.N_FORMER_CLASSES
@@ -70,6 +72,12 @@ class MotifSeries:
 
     ions: Classes
     formers: Integers
+
+    def share_of_ions(self, code: int) -> Floats:
+        """Share of the ions in a class in each frame, 0 where there are none, shape (F,)."""
+        parts = [(self.ions[rows] == code).sum(axis=1) for rows in row_blocks(self.ions)]
+        share: Floats = np.concatenate(parts) / max(1, self.ions.shape[1])
+        return share
 
 
 @dataclass(frozen=True)
@@ -214,7 +222,7 @@ def motif_series(
 
 
 def class_displacements(
-    positions: Floats,
+    positions: Positions,
     classes: Classes,
     spacing_ps: float,
     index: Integers | None = None,
@@ -224,7 +232,7 @@ def class_displacements(
 
     Parameters
     ----------
-    positions : ndarray, shape (F, N, 3)
+    positions : ndarray or Paths, shape (F, N, 3)
         Unwrapped, drift-free positions of the ions, Å.
     classes : ndarray of int, shape (F, N)
         Their classes, 1 to 13.
@@ -242,17 +250,21 @@ def class_displacements(
     """
     index = np.arange(len(positions)) if index is None else index
     lags = log_lags(int(index[-1]) // 2) if lags is None else lags
-    until = _held_until(classes)
-    found, at_origin, of_survivors = [], [], []
-    for lag, start, stop in frame_pairs(index, lags):
-        squares = squared_displacements(positions, start, stop)
-        origin, held = classes[start], until[start] >= stop[:, None]
-        at_origin.append(_moments(squares.ravel(), origin.ravel()))
-        of_survivors.append(_moments(squares[held], origin[held]))
-        found.append((lag * spacing_ps, index[-1] / (lag * len(start))))
-    lags_ps, independent = np.array(found, dtype=np.float64).reshape(-1, 2).T
+    there, number = with_origins(index, lags)
+    at_origin, of_survivors = np.zeros((2, len(there), 3, N_CLASSES))
+    for chosen, block in atom_blocks(positions):
+        of_block = classes[:, chosen]
+        until = _held_until(of_block)
+        for k, (_, start, stop) in enumerate(frame_pairs(index, there)):
+            squares = squared_displacements(block, start, stop)
+            origin, held = of_block[start], until[start] >= stop[:, None]
+            at_origin[k] += _moments(squares.ravel(), origin.ravel())
+            of_survivors[k] += _moments(squares[held], origin[held])
     return ClassDisplacements(
-        lags_ps, _displacements(at_origin), _displacements(of_survivors), independent
+        np.asarray(there * spacing_ps, dtype=np.float64),
+        _displacements(at_origin),
+        _displacements(of_survivors),
+        index[-1] / (there * number),
     )
 
 
@@ -377,14 +389,11 @@ def orientation_table(
     window = round(WINDOW * trajectory.n_frames)
     if window < _FEWEST_IN_WINDOW:
         return table
-    n = trajectory.n_frames
-    ends = trajectory.at(np.r_[0:window, n - window : n])
-    (last,) = deque(rotations(ends, window=window, bonds=bonds, chain=chain), maxlen=1)
-    assert last.windows is not None
-    found = np.stack([last.windows.angle_deg, last.windows.libration_deg], axis=1)
+    class_names, last = end_windows(trajectory, window, bonds=bonds, chain=chain)
+    found = np.stack([last.angle_deg, last.libration_deg], axis=1)
     known = ~np.isnan(found).any(axis=1)
     for row, name in zip(table, CLASS_NAMES[:N_FORMER_CLASSES], strict=True):
-        mine = known & (last.class_names == name)
+        mine = known & (class_names == name)
         if mine.any():
             row[:] = found[mine].mean(axis=0)
     return table
@@ -407,8 +416,8 @@ def _moments(squares: Floats, classes: Classes) -> Floats:
     return np.array(sums, dtype=np.float64)
 
 
-def _displacements(moments: list[Floats]) -> Displacements:
-    number, total, squares = np.array(moments).reshape(-1, 3, N_CLASSES).transpose(1, 0, 2)
+def _displacements(moments: Floats) -> Displacements:
+    number, total, squares = moments.transpose(1, 0, 2)
     with np.errstate(invalid="ignore"):
         mean = total / number
         variance = np.maximum(squares / number - mean**2, 0.0)

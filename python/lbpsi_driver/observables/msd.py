@@ -9,10 +9,8 @@ from typing import Literal
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
+from lbpsi_driver.observables.paths import Positions, atom_blocks
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
-
-# Columns of one batch of FFTs; keeps the work array small beside the trajectory.
-_BATCH = 192
 
 
 @dataclass(frozen=True)
@@ -80,15 +78,10 @@ def group_positions(
     unwrap: Literal["fractional", "image"] = "fractional",
 ) -> Floats:
     """Unwrapped, drift-free positions of an element's atoms, Å, shape (F, n, 3)."""
-    return remove_drift(
-        trajectory.positions(unwrap),
-        trajectory.masses_amu,
-        com,
-        trajectory.indices(element),
-    )
+    return trajectory.paths(trajectory.indices(element), com, unwrap).of(slice(None))
 
 
-def mean_squared_displacement(positions: Floats, index: Integers | None = None) -> Floats:
+def mean_squared_displacement(positions: Positions, index: Integers | None = None) -> Floats:
     """MSD at every lag, averaged over atoms and all time origins, by FFT.
 
     The algorithm of Kneller et al., Comput. Phys. Commun. 91, 191 (1995), and Calandrini et al.,
@@ -97,7 +90,7 @@ def mean_squared_displacement(positions: Floats, index: Integers | None = None) 
 
     Parameters
     ----------
-    positions : ndarray, shape (F, N, 3)
+    positions : ndarray or Paths, shape (F, N, 3)
         Unwrapped positions, Å.
     index : ndarray of int, shape (F,), optional
         Grid point of each frame, increasing from 0 (see :meth:`Trajectory.grid`); default 0, 1, …
@@ -110,16 +103,15 @@ def mean_squared_displacement(positions: Floats, index: Integers | None = None) 
     index = np.arange(len(positions)) if index is None else index
     length = int(index[-1]) + 1
     size = next_fast_len(2 * length, real=True)
-    # Centred: the FFT's rounding error grows with the distance from the origin of coordinates.
-    paths = (positions - positions.mean(axis=0)).reshape(len(positions), -1)
-    power = np.zeros(size // 2 + 1)
-    for start in range(0, paths.shape[1], _BATCH):
-        batch = np.zeros((min(_BATCH, paths.shape[1] - start), length))
-        batch[:, index] = paths[:, start : start + _BATCH].T
-        power += (np.abs(rfft(batch, size, axis=1)) ** 2).sum(axis=0)
-    there, square = np.zeros(length), np.zeros(length)
+    power, there, square = np.zeros(size // 2 + 1), np.zeros(length), np.zeros(length)
     there[index] = 1.0
-    square[index] = (paths**2).sum(axis=1)
+    for _, block in atom_blocks(positions):
+        # Centred: the FFT's rounding error grows with the distance from the origin of coordinates.
+        paths = (block - block.mean(axis=0)).reshape(len(block), -1)
+        batch = np.zeros((paths.shape[1], length))
+        batch[:, index] = paths.T
+        power += (np.abs(rfft(batch, size, axis=1)) ** 2).sum(axis=0)
+        square[index] += (paths**2).sum(axis=1)
     there_hat, square_hat = rfft(there, size), rfft(square, size)
     pairs = np.rint(irfft(np.abs(there_hat) ** 2, size)[:length])
     squares = irfft(2.0 * (there_hat.conj() * square_hat).real, size)[:length]
@@ -159,7 +151,7 @@ def local_slopes(msd: Floats) -> Floats:
 
 
 def lag_statistics(
-    positions: Floats,
+    positions: Positions,
     lags: Integers,
     spacing_ps: float,
     index: Integers | None = None,
@@ -169,7 +161,7 @@ def lag_statistics(
 
     Parameters
     ----------
-    positions : ndarray, shape (F, N, 3)
+    positions : ndarray or Paths, shape (F, N, 3)
         Unwrapped positions, Å.
     lags : ndarray of int, shape (L,)
         Lags in points of the grid; those that no two frames are apart are left out.
@@ -186,18 +178,31 @@ def lag_statistics(
         Statistics by lag.
     """
     index = np.arange(len(positions)) if index is None else index
-    rows = []
-    for lag, start, stop in frame_pairs(index, lags):
-        independent = index[-1] / lag
-        if most_origins is not None and len(start) > most_origins:
-            chosen = np.linspace(0, len(start) - 1, most_origins).astype(np.int64)
-            start, stop = start[chosen], stop[chosen]
-            independent = min(independent, most_origins)
-        squares = squared_displacements(positions, start, stop)
-        rows.append(
-            (lag * spacing_ps, squares.mean(), squares.var(), positions.shape[1] * independent)
-        )
-    return LagStatistics(*np.array(rows, dtype=np.float64).reshape(-1, 4).T)
+    there, number = with_origins(index, lags)
+    lags_ps = np.asarray(there * spacing_ps, dtype=np.float64)
+    mean, variance = np.zeros((2, len(there)))
+    for chosen, block in atom_blocks(positions):
+        # Mean and variance of two sets from those of each.
+        share = (chosen.stop - chosen.start) / chosen.stop
+        for k, (_, start, stop) in enumerate(frame_pairs(index, there)):
+            kept = _evenly(len(start), most_origins)
+            squares = squared_displacements(block, start[kept], stop[kept])
+            away = squares.mean() - mean[k]
+            rest = (1.0 - share) * (variance[k] + share * away**2)
+            mean[k] += share * away
+            variance[k] = share * squares.var() + rest
+    independent = index[-1] / there
+    if most_origins is not None:
+        thinned = np.minimum(independent, most_origins)
+        independent = np.where(number > most_origins, thinned, independent)
+    return LagStatistics(lags_ps, mean, variance, positions.shape[1] * independent)
+
+
+def _evenly(number: int, most: int | None) -> slice | Integers:
+    """At most so many of a number of places, evenly."""
+    if most is None or number <= most:
+        return slice(None)
+    return np.linspace(0, number - 1, most).astype(np.int64)
 
 
 def frame_pairs(index: Integers, lags: Integers) -> Iterator[tuple[int, Integers, Integers]]:
@@ -224,6 +229,28 @@ def frame_pairs(index: Integers, lags: Integers) -> Iterator[tuple[int, Integers
         both = (start >= 0) & (stop >= 0)
         if both.any():
             yield lag, start[both], stop[both]
+
+
+def with_origins(index: Integers, lags: Integers) -> tuple[Integers, Integers]:
+    """Lags that any two frames are apart, and from how many origins.
+
+    Parameters
+    ----------
+    index : ndarray of int, shape (F,)
+        Grid point of each frame.
+    lags : ndarray of int
+        Lags in points of the grid.
+
+    Returns
+    -------
+    lags : ndarray of int, shape (L,)
+        Those that there are frames for.
+    number : ndarray of int, shape (L,)
+        Pairs of frames.
+    """
+    pairs = [(lag, len(start)) for lag, start, _ in frame_pairs(index, lags)]
+    there, number = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
+    return there, number
 
 
 def squared_displacements(positions: Floats, start: Integers, stop: Integers) -> Floats:

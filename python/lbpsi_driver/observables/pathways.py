@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.observables.motif_summary import summarise
 from lbpsi_driver.observables.motifs import CLASS_NAMES, MotifFinder, Motifs
+from lbpsi_driver.observables.paths import Positions, atom_blocks
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 
 MOST_FRAMES = 400
@@ -139,12 +140,12 @@ def classes_at(
     return _find(trajectory, frame, bonds, chain).class_names()[ions]
 
 
-def largest_displacements(positions: Floats) -> Floats:
+def largest_displacements(positions: Positions) -> Floats:
     """Largest distance of each ion from its first position, Å.
 
     Parameters
     ----------
-    positions : ndarray, shape (F, N, 3)
+    positions : ndarray or Paths, shape (F, N, 3)
         Unwrapped, drift-free positions, Å.
 
     Returns
@@ -153,8 +154,8 @@ def largest_displacements(positions: Floats) -> Floats:
         Distances, Å; it takes a journey out and back for one, unlike the distance at the end.
     """
     largest = np.zeros(positions.shape[1])
-    for frame in positions:
-        np.maximum(largest, np.square(frame - positions[0]).sum(axis=1), out=largest)
+    for chosen, block in atom_blocks(positions):
+        largest[chosen] = np.square(block - block[0]).sum(axis=2).max(axis=0)
     return np.sqrt(largest)
 
 
@@ -368,7 +369,7 @@ def _units(
         sulfur = motifs.species.sulfur[motifs.species.types[other]]
         if sulfur.sum() < LEAST_LIGANDS:
             continue
-        apart = trajectory.fractional[0, former] - trajectory.fractional[0, other]
+        apart = trajectory.fractional[0][former] - trajectory.fractional[0][other]
         shifts = np.rint(apart + vector @ inverse).astype(np.int64) + image
         keys = [(former, *image.tolist())]
         keys += [(int(j), *s.tolist()) for j, s in zip(other[sulfur], shifts[sulfur], strict=True)]

@@ -7,7 +7,7 @@ kernels are those of ``compute kabsch`` in LAMMPS.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NotRequired, TypedDict
 
@@ -322,25 +322,96 @@ def _windowed(frames: Iterator[tuple[Rotations, Ligands]], window: int) -> Itera
         yield replace(now, windows=found)
 
 
+def end_windows(
+    trajectory: Trajectory,
+    window: int,
+    *,
+    bonds: Mapping[str, float] | None = None,
+    chain: int | None = None,
+) -> tuple[NDArray[np.str_], Windows]:
+    """Average the units over the first and the last frames of a trajectory.
+
+    Unlike :func:`rotations` it keeps no frames, which are looked at again instead.
+
+    Parameters
+    ----------
+    trajectory : Trajectory
+        Frames, in time order.
+    window : int
+        Frames of each window.
+    bonds, chain
+        As in :func:`lbpsi_driver.observables.motifs.find_motifs`.
+
+    Returns
+    -------
+    class_names : ndarray of str, shape (n,)
+        Classes of the formers in the last frame.
+    Windows
+        Of the last window, referred to the first.
+
+    Raises
+    ------
+    UsageError
+        As :func:`rotations`.
+    """
+    n = trajectory.n_frames
+    averages = _Averages()
+    for first in (0, n - window):
+        frames = _Looked(trajectory.at(np.arange(first, first + window)), bonds, chain)
+        found = averages.close(frames)
+    return frames.class_names, found
+
+
+class _Looked:
+    """Units of the frames of a trajectory, found anew each time that one goes through them."""
+
+    def __init__(
+        self, trajectory: Trajectory, bonds: Mapping[str, float] | None, chain: int | None
+    ) -> None:
+        self._trajectory, self._bonds, self._chain = trajectory, bonds, chain
+        self.class_names = np.empty(0, dtype=np.str_)
+
+    def __iter__(self) -> Iterator[Ligands]:
+        for motifs in iterate(self._trajectory, bonds=self._bonds, chain=self._chain):
+            self.class_names = motifs.class_names()[motifs.former]
+            yield ligands(motifs)
+
+
 class _Averages:
     """Averaged units of the first window, as references of the later ones."""
 
     def __init__(self) -> None:
         self._first: _Fixed | None = None
 
-    def close(self, frames: list[Ligands]) -> Windows:
-        """Average the frames of a window."""
-        tables = np.stack([frame.table() for frame in frames])
-        steady = (tables == tables[0]).all(axis=(0, 2))
-        kept = [frame.only(steady) for frame in frames]
-        mean = replace(kept[0], vectors=np.mean([frame.vectors for frame in kept], axis=0))
+    def close(self, frames: Iterable[Ligands]) -> Windows:
+        """Average the frames of a window, gone through twice."""
+        mean, steady = _mean(frames)
         self._first = self._first or _Fixed(mean)
         here = _Fixed(mean)
-        squares = np.mean([np.square(here.angle_to(frame)) for frame in kept], axis=0)
+        squares, number = np.zeros(len(steady)), 0
+        for frame in frames:
+            squares += np.square(here.angle_to(frame.only(steady)))
+            number += 1
         return Windows(
             angle_deg=np.degrees(self._first.angle_to(mean)),
-            libration_deg=np.degrees(np.sqrt(squares)),
+            libration_deg=np.degrees(np.sqrt(squares / number)),
         )
+
+
+def _mean(frames: Iterable[Ligands]) -> tuple[Ligands, NDArray[np.bool_]]:
+    """Mean vectors of the units that hold the same S in all frames, and which these are."""
+    first: Ligands | None = None
+    number = 0
+    for frame in frames:
+        number += 1
+        if first is None:
+            first, table = frame, frame.table()
+            steady, total = np.ones(len(table), dtype=np.bool_), np.zeros_like(frame.vectors)
+        steady &= (frame.table() == table).all(axis=1)
+        total[steady[first.owner]] += frame.vectors[steady[frame.owner]]
+    assert first is not None
+    mean = replace(first, vectors=total / number).only(steady)
+    return mean, steady
 
 
 class _Fixed:

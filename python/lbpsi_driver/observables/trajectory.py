@@ -1,17 +1,25 @@
-"""Trajectories in memory, and readers of LAMMPS text dumps, extxyz and XDATCAR.
+"""Trajectories, and readers of LAMMPS text dumps, extxyz and XDATCAR.
 
 Everything downstream works on continuous fractional coordinates: an atom that crosses the cell's
 boundary keeps counting up, and a flip of a triclinic cell by LAMMPS is undone, so that both the
 cell and the coordinates vary smoothly in time. Positions follow from them in two ways
-(:meth:`Trajectory.positions`): ``fractional``, by the mean cell, and ``image``, by each frame's
-own cell, which is what LAMMPS' ``compute msd`` does.
+(:meth:`Trajectory.paths`): ``fractional``, by the mean cell, and ``image``, by each frame's own
+cell, which is what LAMMPS' ``compute msd`` does.
+
+Coordinates of a short trajectory are in memory, those of a long one in a temporary file
+(:mod:`lbpsi_driver.observables.spool`). Neither takes all frames of all atoms at once: observables
+go through frames, ``trajectory.fractional[t]``, or through the paths of a few atoms.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+import io
+from array import array
+from collections import deque
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -23,15 +31,25 @@ from numpy.typing import NDArray
 
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.observables.lammps_dump import read_dump
+from lbpsi_driver.observables.paths import Cells, Coordinates, Paths, centre_of_mass
+from lbpsi_driver.observables.spool import Collector, rows_at
+from lbpsi_driver.observables.unwrapping import (
+    Flips,
+    nearest_images,
+    rebase,
+    undo_flips,
+    warned_of_jumps,
+)
 from lbpsi_driver.units import G_PER_CM3_PER_AMU_PER_A3
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+Com = Literal["all", "group", "none"]
+Unwrap = Literal["fractional", "image"]
 
 MOST_FRAMES = 100
 """Frames used for static structure, evenly over the run: neighbours tell the same."""
 
-_LOG = logging.getLogger(__name__)
 _FS_PER_PS = 1000.0
 _DUMP = b"ITEM:"
 # A grid sparser than this is no interval of frames with some missing: dumps at logarithmic times.
@@ -44,8 +62,9 @@ class Trajectory:
 
     Attributes
     ----------
-    fractional : ndarray, shape (F, N, 3)
-        Continuous (unwrapped) fractional coordinates in the basis of `cells`.
+    fractional : ndarray or Stored, shape (F, N, 3)
+        Continuous (unwrapped) fractional coordinates in the basis of `cells`; ``fractional[t]`` are
+        those of a frame, ``fractional[a:b]`` of several.
     cells : ndarray, shape (F, 3, 3)
         Lattice vectors as rows, Å; flips of a triclinic cell undone.
     origins : ndarray, shape (F, 3)
@@ -58,12 +77,17 @@ class Trajectory:
         Ids of the atoms in the file; None: 1, 2, …
     """
 
-    fractional: Floats
+    fractional: Coordinates
     cells: Floats
     origins: Floats
     times_ps: Floats
     elements: NDArray[np.str_]
     ids: Integers | None = None
+
+    @cached_property
+    def _centres(self) -> dict[Unwrap, Floats]:
+        """Centres of mass of all atoms, once they were asked for."""
+        return {}
 
     @property
     def n_frames(self) -> int:
@@ -145,7 +169,7 @@ class Trajectory:
         """Choose frames by their numbers, increasing; shape (n,)."""
         return replace(
             self,
-            fractional=self.fractional[frames],
+            fractional=rows_at(self.fractional, frames),
             cells=self.cells[frames],
             origins=self.origins[frames],
             times_ps=self.times_ps[frames],
@@ -158,11 +182,20 @@ class Trajectory:
             return self
         return self.at(np.linspace(0, last, most).astype(np.int64))
 
-    def positions(self, unwrap: Literal["fractional", "image"] = "fractional") -> Floats:
-        """Unwrapped Cartesian positions, whose differences are displacements.
+    def paths(
+        self,
+        atoms: Integers,
+        com: Com = "all",
+        unwrap: Unwrap = "fractional",
+    ) -> Paths:
+        """Unwrapped Cartesian positions of a group, whose differences are displacements.
 
         Parameters
         ----------
+        atoms : ndarray of int, shape (n,)
+            Indices of the atoms wanted.
+        com : {'all', 'group', 'none'}
+            Whose centre of mass is the origin; none leaves the positions as they are.
         unwrap : {'fractional', 'image'}
             ``fractional``: coordinates times the mean cell, so that the cell's own motion under a
             barostat doesn't count as displacement. ``image``: coordinates times each frame's cell
@@ -171,49 +204,32 @@ class Trajectory:
 
         Returns
         -------
-        ndarray, shape (F, N, 3)
-            Positions, Å.
+        Paths
+            Of shape (F, n, 3), Å; computed a few atoms at a time, when asked for.
         """
+        cells = self._cells(unwrap)
+        return Paths(self.fractional, cells, atoms, self._centre(atoms, com, unwrap))
+
+    def _cells(self, unwrap: Unwrap) -> Cells:
         if unwrap == "fractional":
-            return self.fractional @ self.mean_cell
-        return self.fractional @ self.cells + self.origins[:, None, :]
+            return Cells(self.mean_cell[None], np.zeros((1, 3)))
+        return Cells(self.cells, self.origins)
 
+    def _centre(self, atoms: Integers, com: Com, unwrap: Unwrap) -> Floats:
+        if com == "none":
+            return np.zeros((1, 3))
+        if com == "group":
+            return centre_of_mass(self.fractional, self._cells(unwrap), atoms, self.masses_amu)
+        # All groups have it in common, and it takes all coordinates.
+        if unwrap not in self._centres:
+            every = np.arange(len(self.elements))
+            self._centres[unwrap] = self._centre(every, "group", unwrap)
+        return self._centres[unwrap]
 
-def undo_flips(cells: Floats) -> Integers:
-    """Change of basis that makes a series of cells continuous.
-
-    LAMMPS flips a triclinic cell whose tilt passes half a length: the lattice stays, its basis
-    jumps by an integer unimodular matrix. The matrix that takes each cell's basis closest to the
-    one before is that jump undone, as long as the cell strains little between frames.
-
-    Parameters
-    ----------
-    cells : ndarray, shape (F, 3, 3)
-        Lattice vectors as rows, Å.
-
-    Returns
-    -------
-    ndarray of int, shape (F, 3, 3)
-        Matrices M of determinant +1 or -1; ``M @ cells`` is continuous and starts at ``cells[0]``.
-
-    Raises
-    ------
-    UsageError
-        Where a cell has no volume, or changes by half a lattice vector between two frames.
-    """
-    if not (np.abs(np.linalg.det(cells)) > 1e-6).all():
-        raise UsageError("a frame has no periodic cell: all three lattice vectors are needed")
-    inverse = np.linalg.inv(cells)
-    changes = np.empty(cells.shape, dtype=np.int64)
-    changes[0] = np.eye(3, dtype=np.int64)
-    for t in range(1, len(cells)):
-        changes[t] = np.rint(changes[t - 1] @ cells[t - 1] @ inverse[t]).astype(np.int64)
-        if round(abs(float(np.linalg.det(changes[t])))) != 1:
-            raise UsageError(
-                f"the cell of frame {t} is no small strain of the one before: "
-                "is this one trajectory? dump more often if it is"
-            )
-    return changes
+    def positions(self, unwrap: Unwrap = "fractional") -> Floats:
+        """Unwrapped positions of all atoms, Å, shape (F, N, 3); for what is short."""
+        every = np.arange(len(self.elements))
+        return self.paths(every, "none", unwrap).of(slice(None))
 
 
 def of_atoms(atoms: ase.Atoms) -> Trajectory:
@@ -255,7 +271,12 @@ def is_trajectory(path: Path) -> bool:
         return False
 
 
-def read(path: Path | str, timestep_fs: float | None, elements: Sequence[str] = ()) -> Trajectory:
+def read(
+    path: Path | str,
+    timestep_fs: float | None,
+    elements: Sequence[str] = (),
+    scratch: Path | None = None,
+) -> Trajectory:
     """Read a trajectory: LAMMPS text dump, extxyz or XDATCAR.
 
     Parameters
@@ -266,6 +287,8 @@ def read(path: Path | str, timestep_fs: float | None, elements: Sequence[str] = 
         Time per MD step of a dump, or between the frames of the other formats, fs.
     elements : sequence of str
         Symbols of LAMMPS types 1, 2, … where the dump has no column ``element``.
+    scratch : Path, optional
+        Folder of the temporary file of a long trajectory; default: ``$TMPDIR`` or the system's.
 
     Returns
     -------
@@ -275,7 +298,8 @@ def read(path: Path | str, timestep_fs: float | None, elements: Sequence[str] = 
     Raises
     ------
     UsageError
-        One line: no such file, no known format, no `timestep_fs`, a set of atoms that changes.
+        One line: no such file, no known format, no `timestep_fs`, a set of atoms that changes, no
+        room for the temporary file.
     """
     path = Path(path)
     try:
@@ -289,18 +313,20 @@ def read(path: Path | str, timestep_fs: float | None, elements: Sequence[str] = 
             "(fs per MD step of a dump, fs between frames of extxyz or XDATCAR)"
         )
     if head == _DUMP:
-        return read_lammps_dump(path, timestep_fs, elements)
+        return read_lammps_dump(path, timestep_fs, elements, scratch)
     if path.name.upper().startswith("XDATCAR"):
-        return read_ase(path, "vasp-xdatcar", timestep_fs)
+        return read_ase(path, "vasp-xdatcar", timestep_fs, scratch)
     if path.suffix in (".xyz", ".extxyz"):
-        return read_ase(path, "extxyz", timestep_fs)
+        return read_ase(path, "extxyz", timestep_fs, scratch)
     raise UsageError(
         f"{path}: not a trajectory: expected a LAMMPS text dump (first line 'ITEM: …'), "
         "*.extxyz or XDATCAR"
     )
 
 
-def read_ase(path: Path, file_format: str, timestep_fs: float) -> Trajectory:
+def read_ase(
+    path: Path, file_format: str, timestep_fs: float, scratch: Path | None = None
+) -> Trajectory:
     """Read a trajectory by ASE; atoms are unwrapped by the nearest image between frames.
 
     Parameters
@@ -311,6 +337,8 @@ def read_ase(path: Path, file_format: str, timestep_fs: float) -> Trajectory:
         ASE's name of the format, as in ``extxyz``.
     timestep_fs : float
         Time between frames, fs.
+    scratch : Path, optional
+        As in :func:`read`.
 
     Returns
     -------
@@ -322,29 +350,74 @@ def read_ase(path: Path, file_format: str, timestep_fs: float) -> Trajectory:
     UsageError
         Where ASE can't read it, or the set of atoms changes.
     """
+    frames = _same_atoms(_frames_of_ase(path, file_format), path)
+    first = next(frames, None)
+    if first is None:
+        raise UsageError(f"{path}: no frames: is the file complete?")
+    elements = np.array(first.symbols)
+    _check_elements(set(elements.tolist()), path)
+    cells = array("d")
+    collector = Collector((len(elements), 3), folder=scratch)
+    for fractional in nearest_images(_continuous(chain([first], frames), cells, path)):
+        collector.append(fractional)
+    continuous = np.array(cells).reshape(-1, 3, 3)
+    number = len(continuous)
+    times = np.arange(number, dtype=np.float64) * (timestep_fs / _FS_PER_PS)
+    return Trajectory(collector.finish(), continuous, np.zeros((number, 3)), times, elements)
+
+
+def _frames_of_ase(path: Path, file_format: str) -> Iterator[ase.Atoms]:
     try:
-        frames = list(ase.io.iread(path, index=":", format=file_format))
+        if file_format == "vasp-xdatcar":
+            yield from _frames_of_xdatcar(path)
+        else:
+            yield from ase.io.iread(path, index=":", format=file_format)
     except Exception as err:  # ASE's readers raise whatever their parsers do
         raise UsageError(f"{path}: not {file_format}: {' '.join(str(err).split())}") from err
-    if not frames:
-        raise UsageError(f"{path}: no frames: is the file complete?")
-    elements = np.array(frames[0].symbols)
+
+
+def _frames_of_xdatcar(path: Path) -> Iterator[ase.Atoms]:
+    """Give ASE, which reads all of a file, a frame at a time."""
+    header: list[str] = []
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file:
+            if "Direct configuration=" not in line:
+                header = [line, *islice(file, 6)]
+                line = next(file, "")
+            if not line:
+                return
+            rows = islice(file, sum(int(number) for number in header[-1].split()))
+            text = io.StringIO("".join([*header, line, *rows]))
+            yield from ase.io.iread(text, index=":", format="vasp-xdatcar")
+
+
+def _same_atoms(frames: Iterator[ase.Atoms], path: Path) -> Iterator[ase.Atoms]:
+    numbers: NDArray[np.int_] | None = None
     for number, frame in enumerate(frames):
-        if not np.array_equal(elements, np.array(frame.symbols)):
+        numbers = frame.numbers if numbers is None else numbers
+        if not np.array_equal(frame.numbers, numbers):
             raise UsageError(f"{path}: frame {number} has other atoms than frame 0; split the file")
-    _check_elements(set(elements.tolist()), path)
-    cells = np.array([frame.cell.array for frame in frames])
-    changes = undo_flips(cells)
+        yield frame
+
+
+def _continuous(frames: Iterator[ase.Atoms], cells: array[float], path: Path) -> Iterator[Floats]:
+    """Fractional coordinates in cells without flips, which are appended to `cells`."""
+    flips = Flips()
     for number, frame in enumerate(frames):
-        require_periodic(frame, f"{path}: frame {number}")
-    cartesian = np.array([frame.positions for frame in frames])
-    scaled = cartesian @ np.linalg.inv(cells)
-    fractional = _nearest_images(_rebase(scaled, changes))
-    times = np.arange(len(frames), dtype=np.float64) * (timestep_fs / _FS_PER_PS)
-    return Trajectory(fractional, changes @ cells, np.zeros((len(frames), 3)), times, elements)
+        cell = frame.cell.array
+        try:
+            change = flips.change(cell)
+            require_periodic(frame, f"{path}: frame {number}")
+        except UsageError:
+            deque(frames, maxlen=0)  # atoms that change are the better reason
+            raise
+        cells.extend((change @ cell).ravel())
+        yield rebase(frame.positions @ np.linalg.inv(cell), change)
 
 
-def read_lammps_dump(path: Path, timestep_fs: float, elements: Sequence[str] = ()) -> Trajectory:
+def read_lammps_dump(
+    path: Path, timestep_fs: float, elements: Sequence[str] = (), scratch: Path | None = None
+) -> Trajectory:
     """Read a LAMMPS text dump, also one of a run that was killed and resumed.
 
     Frames may be out of order; of a repeated time step the last whole one wins; a frame cut short
@@ -360,6 +433,8 @@ def read_lammps_dump(path: Path, timestep_fs: float, elements: Sequence[str] = (
         Time of an MD step, fs.
     elements : sequence of str
         Symbols of types 1, 2, … where there is no column ``element``.
+    scratch : Path, optional
+        As in :func:`read`.
 
     Returns
     -------
@@ -375,13 +450,16 @@ def read_lammps_dump(path: Path, timestep_fs: float, elements: Sequence[str] = (
     dump = read_dump(path)
     names = _name_atoms(dump.labels, dump.named, elements, path)
     changes = undo_flips(dump.cells)
-    fractional = _rebase(dump.fractional, changes)
-    if dump.continuous:
-        _warn_of_jumps(fractional, dump.steps, path)
-    else:
-        fractional = _nearest_images(fractional)
-    times = np.array(dump.steps) * timestep_fs / _FS_PER_PS
-    return Trajectory(fractional, changes @ dump.cells, dump.origins, times, names, dump.ids)
+    smooth = map(rebase, dump.frames(), changes)
+    frames = (
+        warned_of_jumps(smooth, dump.steps, path) if dump.continuous else nearest_images(smooth)
+    )
+    collector = Collector((len(names), 3), expected=len(dump.steps), folder=scratch)
+    for fractional in frames:
+        collector.append(fractional)
+    times = dump.steps.astype(np.float64) * timestep_fs / _FS_PER_PS
+    cells = changes @ dump.cells
+    return Trajectory(collector.finish(), cells, dump.origins, times, names, dump.ids)
 
 
 def _name_atoms(
@@ -404,33 +482,3 @@ def _check_elements(symbols: set[str], path: Path) -> None:
     unknown = sorted(symbols - atomic_numbers.keys() | symbols & {"X"})
     if unknown:
         raise UsageError(f"{path}: '{unknown[0]}' is no element: expected symbols such as Li or S")
-
-
-def _rebase(fractional: Floats, changes: Integers) -> Floats:
-    """Fractional coordinates in the basis ``changes @ cells``."""
-    if (changes == np.eye(3, dtype=np.int64)).all():
-        return fractional
-    rebased: Floats = fractional @ np.rint(np.linalg.inv(changes))
-    return rebased
-
-
-def _nearest_images(fractional: Floats) -> Floats:
-    """Unwrap: each atom's step between frames is the shortest of its images."""
-    jumps = np.rint(np.diff(fractional, axis=0))
-    unwrapped = fractional.copy()
-    unwrapped[1:] -= np.cumsum(jumps, axis=0)
-    return unwrapped
-
-
-def _warn_of_jumps(fractional: Floats, steps: Sequence[int], path: Path) -> None:
-    """Image flags that were reset in the middle of a run would pass for displacements."""
-    for t in range(1, len(fractional)):
-        if np.abs(fractional[t] - fractional[t - 1]).max() > 0.5:
-            _LOG.warning(
-                "%s: an atom moves by more than half the cell between steps %d and %d; "
-                "were image flags reset?",
-                path,
-                steps[t - 1],
-                steps[t],
-            )
-            return

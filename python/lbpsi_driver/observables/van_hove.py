@@ -25,12 +25,12 @@ from ase.geometry import cell_to_cellpar, minkowski_reduce
 
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.observables.estimate import Estimate, student_95
-from lbpsi_driver.observables.msd import frame_pairs, log_lags, squared_displacements
+from lbpsi_driver.observables.msd import frame_pairs, log_lags, squared_displacements, with_origins
+from lbpsi_driver.observables.paths import Positions, atom_blocks
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 
 MOST_ORIGINS = 100
 """Origins of the distinct part at each lag, evenly over the run."""
-_CHUNK = 2**18  # displacements worked on at a time
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def lags_on_grid(lags_ps: Sequence[float], spacing_ps: float, index: Integers) -
 
 
 def self_part(
-    positions: Floats,
+    positions: Positions,
     lags: Integers,
     spacing_ps: float,
     index: Integers | None = None,
@@ -153,7 +153,7 @@ def self_part(
 
     Parameters
     ----------
-    positions : ndarray, shape (F, N, 3)
+    positions : ndarray or Paths, shape (F, N, 3)
         Unwrapped, drift-free positions of the ions, Å.
     lags : ndarray of int, shape (L,)
         Lags in points of the grid; those that no two frames are apart are left out.
@@ -178,19 +178,17 @@ def self_part(
     """
     edges = np.arange(_bins(cutoff_A, bin_A) + 1) * bin_A
     shells = 4.0 / 3.0 * np.pi * np.diff(edges**3)
-    found, counts, beyond = [], [], []
-    for lag, pairs in _pairs(positions, lags, index):
-        histogram, number = np.zeros(len(shells)), 0
-        for start, stop in pairs:
-            distances = np.sqrt(squared_displacements(positions, start, stop))
-            histogram += np.histogram(distances, edges)[0]
-            number += distances.size
-        found.append(lag * spacing_ps)
-        counts.append(histogram / number)
-        beyond.append(1.0 - histogram.sum() / number)
-    share = np.array(counts).reshape(-1, len(shells))
+    index = np.arange(len(positions)) if index is None else index
+    there, number = with_origins(index, lags)
+    counts = np.zeros((len(there), len(shells)))
+    for _, block in atom_blocks(positions):
+        for k, (_, start, stop) in enumerate(frame_pairs(index, there)):
+            distances = np.sqrt(squared_displacements(block, start, stop))
+            counts[k] += np.histogram(distances, edges)[0]
+    number = (number * positions.shape[1])[:, None]
+    share, beyond = counts / number, 1.0 - counts.sum(axis=1) / number[:, 0]
     r = 0.5 * (edges[1:] + edges[:-1])
-    return SelfPart(np.array(found), r, share / shells, share / bin_A, np.array(beyond))
+    return SelfPart(_times(there, spacing_ps), r, share / shells, share / bin_A, beyond)
 
 
 def distinct_part(
@@ -256,7 +254,7 @@ def distinct_part(
 
 
 def non_gaussian(
-    positions: Floats,
+    positions: Positions,
     spacing_ps: float,
     index: Integers | None = None,
     lags: Integers | None = None,
@@ -265,7 +263,7 @@ def non_gaussian(
 
     Parameters
     ----------
-    positions : ndarray, shape (F, N, 3)
+    positions : ndarray or Paths, shape (F, N, 3)
         Unwrapped, drift-free positions of the ions, Å.
     spacing_ps : float
         Spacing of the time grid, ps.
@@ -279,18 +277,15 @@ def non_gaussian(
     NonGaussian
         At the lags that any two frames are apart; ions that don't move at all give NaN.
     """
-    if lags is None:
-        lags = log_lags((len(positions) - 1 if index is None else int(index[-1])) // 2)
-    found, rows = [], []
-    for lag, pairs in _pairs(positions, lags, index):
-        moments, number = np.zeros((2, positions.shape[1])), 0
-        for start, stop in pairs:
-            squares = squared_displacements(positions, start, stop)
-            moments += squares.sum(axis=0), np.square(squares).sum(axis=0)
-            number += len(start)
-        found.append(lag * spacing_ps)
-        rows.append(moments / number)
-    lags_ps, by_ion = np.array(found), np.array(rows).reshape(-1, 2, positions.shape[1])
+    index = np.arange(len(positions)) if index is None else index
+    there, number = with_origins(index, log_lags(int(index[-1]) // 2) if lags is None else lags)
+    by_ion = np.empty((len(there), 2, positions.shape[1]))
+    for chosen, block in atom_blocks(positions):
+        for k, (_, start, stop) in enumerate(frame_pairs(index, there)):
+            squares = squared_displacements(block, start, stop)
+            moments = squares.sum(axis=0), np.square(squares).sum(axis=0)
+            by_ion[k, :, chosen] = np.array(moments) / number[k]
+    lags_ps = _times(there, spacing_ps)
     alpha2, error = _alpha2(by_ion.mean(axis=2)), _jackknife(by_ion)
     return NonGaussian(lags_ps, alpha2, error, *_peak(lags_ps, alpha2, error, by_ion.shape[2]))
 
@@ -302,15 +297,8 @@ def _bins(cutoff_A: float, bin_A: float) -> int:
     return bins
 
 
-def _pairs(
-    positions: Floats, lags: Integers, index: Integers | None
-) -> Iterator[tuple[int, list[tuple[Integers, Integers]]]]:
-    """Pairs of frames a lag apart, in chunks whose displacements take little memory."""
-    index = np.arange(len(positions)) if index is None else index
-    size = max(1, _CHUNK // positions.shape[1])
-    for lag, start, stop in frame_pairs(index, lags):
-        places = range(0, len(start), size)
-        yield lag, [(start[k : k + size], stop[k : k + size]) for k in places]
+def _times(lags: Integers, spacing_ps: float) -> Floats:
+    return np.asarray(lags * spacing_ps, dtype=np.float64)
 
 
 def _pairs_from_zero(index: Integers, lags: Integers) -> Iterator[tuple[int, Integers, Integers]]:
