@@ -125,7 +125,7 @@ def _row(row: Row, paper: Paper, ours: list[Ours], scale: float) -> CompareRow:
     """Find our number for a row and lay it beside."""
     protocol = paper.protocol(row)
     one, number, kelvin = _find(row, protocol.composition, ours)
-    if "sigma" in row.key and not row.key.startswith(("Ea", _GAIN)):
+    if row.key.startswith("sigma"):
         number = number.scaled(scale)
     low, high = row.value if isinstance(row.value, tuple) else (row.value, row.value)
     middle = 0.5 * (low + high)
@@ -160,6 +160,8 @@ def _find(
     if family in _NOT_COMPUTED:
         return None, _without(_NOT_COMPUTED[family]), None
     fitting = [one for one in ours if wanted is None or is_composition(one.facts, wanted)]
+    if wanted is not None:  # of a series, the nearest one
+        fitting.sort(key=lambda one: _apart(one.facts, wanted))
     if not fitting:
         names = ", ".join(dict.fromkeys(one.facts.name for one in ours))
         return None, _without(f"another composition: {wanted} there, {names} here"), None
@@ -266,12 +268,16 @@ def is_composition(facts: RunFacts, wanted: str) -> bool:
 
     A run of unknown composition passes: the row then says so.
     """
+    return not facts.elements or _apart(facts, wanted) <= SAME_COMPOSITION
+
+
+def _apart(facts: RunFacts, wanted: str) -> float:
+    """Largest difference of an atomic fraction from that wanted; 1 where it isn't known."""
     if not facts.elements:
-        return True
+        return 1.0
     target, own = fractions_of(wanted), fractions(facts.elements)
-    return all(
-        abs(target.get(symbol, 0.0) - own.get(symbol, 0.0)) <= SAME_COMPOSITION
-        for symbol in target.keys() | own.keys()
+    return max(
+        abs(target.get(symbol, 0.0) - own.get(symbol, 0.0)) for symbol in target.keys() | own.keys()
     )
 
 

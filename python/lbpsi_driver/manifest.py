@@ -7,8 +7,6 @@ the same configuration continues, a changed one is refused unless forced, and ev
 
 from __future__ import annotations
 
-import errno
-import fcntl
 import hashlib
 import importlib.metadata
 import json
@@ -18,16 +16,16 @@ import shlex
 import shutil
 import sys
 import tempfile
-import time
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from lbpsi_driver import __version__
 from lbpsi_driver.config import Options, UsageError
+from lbpsi_driver.locks import keep_others_out, turn
+from lbpsi_driver.locks import writing as writing
 
 FILE = "manifest.json"
 FORMAT = 1
@@ -49,8 +47,6 @@ PACKAGES = (
 )
 
 _OTHER_OR_FORCE = "give another --output, or --force to start anew"
-_LOCK_PATIENCE_S = 5.0
-_locks: dict[Path, IO[str]] = {}
 
 
 @dataclass
@@ -103,7 +99,7 @@ class Run:
 
     def _write(self) -> None:
         # Another verb may finish at the same time, and neither may lose the other's record.
-        with _turn(self.folder):
+        with turn(self.folder):
             records = _read(self.folder)
             records[self.verb] = self.record
             content = {"format": FORMAT, "runs": records}
@@ -147,7 +143,7 @@ def open_run(
         A changed configuration, a damaged manifest, an input that can't be read, a folder that
         can't be written or that another process is using.
     """
-    _lock(folder, verb)
+    keep_others_out(folder, verb)
     wanted = _configuration(options, inputs or {})
     old, why = _standing(folder, verb, wanted, owns)
     if why is not None:
@@ -307,19 +303,6 @@ def write_atomic(path: Path, content: str | bytes) -> None:
             temporary.unlink(missing_ok=True)
 
 
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn the operating system's refusal to write into one line that says how to mend it."""
-    try:
-        yield
-    except OSError as err:
-        if err.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            mend = "free some space and run the same command again; finished parts are kept"
-        else:
-            mend = "give a folder you can write with --output"
-        raise UsageError(f"cannot write {path}: {err.strerror}; {mend}") from err
-
-
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
@@ -396,6 +379,16 @@ def _continued(old: dict[str, Any]) -> dict[str, Any]:
     return old | {"versions": _versions(), "commands": [*old["commands"], _command()]}
 
 
+def stored_record(folder: Path, verb: str) -> dict[str, Any]:
+    """Read a verb's record as it is; empty where there is none, or none that can be read."""
+    try:
+        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        record: dict[str, Any] = content["runs"].get(verb, {})
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    return record
+
+
 def _read(folder: Path) -> dict[str, dict[str, Any]]:
     path = folder / FILE
     try:
@@ -456,44 +449,3 @@ def _show(value: object) -> str:
     if isinstance(value, list):
         return ",".join(_show(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
-
-
-def _lock(folder: Path, verb: str) -> None:
-    """Make the folder; keep a second process out of it until this one ends, however it ends."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    path = (folder / f".{verb}.lock").resolve()
-    if path in _locks:
-        return
-    with writing(folder):
-        stream = path.open("a")
-    deadline = time.monotonic() + _LOCK_PATIENCE_S
-    while True:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError as err:
-            if time.monotonic() > deadline:
-                stream.close()
-                raise UsageError(
-                    f"{folder} is in use by another {verb}; wait for it or give another --output"
-                ) from err
-            time.sleep(0.1)
-        except OSError:
-            # Some network file systems know no locks; the run is still sound without.
-            break
-    _locks[path] = stream
-
-
-@contextmanager
-def _turn(folder: Path) -> Iterator[None]:
-    """Change the manifest while no other process does; the folder itself is what is locked."""
-    with writing(folder):
-        handle = os.open(folder, os.O_RDONLY)
-    try:
-        # Some network file systems know no locks: then two writers at once are left to luck.
-        with suppress(OSError):
-            fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)

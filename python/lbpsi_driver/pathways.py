@@ -127,14 +127,16 @@ def pathways(options: PathwaysOptions, *, dry_run: bool = False) -> PathwaysResu
         raise UsageError(f"--motif {options.motif}: expected one of {', '.join(CLASS_NAMES)}")
     if options.number == 0 and options.anion is None:
         raise UsageError("--number 0: no paths and no anion wanted: give --anion")
+    if not options.file.is_file():
+        raise UsageError(f"{options.file}: no such file: give a trajectory or a cell")
     if dry_run:
         return None
+    with writing(options.output):  # before the work, not after it
+        options.output.mkdir(parents=True, exist_ok=True)
     trajectory, cutoffs = _load(options)
     result = PathwaysResult(
         file=str(options.file), output=str(options.output), mobile=options.mobile
     )
-    with writing(options.output):
-        options.output.mkdir(parents=True, exist_ok=True)
     record = new_run(options.output, "pathways", options, {"file": options.file})
     if options.number > 0:
         _cut_paths(result, trajectory, options, cutoffs)
@@ -148,8 +150,6 @@ def pathways(options: PathwaysOptions, *, dry_run: bool = False) -> PathwaysResu
 
 def _load(options: PathwaysOptions) -> tuple[Trajectory, sources.Cutoffs]:
     """Read the frames; time step and cutoffs of a sweep's trajectory are those of its manifest."""
-    if not options.file.is_file():
-        raise UsageError(f"{options.file}: no such file: give a trajectory or a cell")
     if not is_trajectory(options.file):
         return of_atoms(read_cell(options.file)), options.cutoffs
     chosen = {
@@ -158,7 +158,8 @@ def _load(options: PathwaysOptions) -> tuple[Trajectory, sources.Cutoffs]:
         if name in options.model_fields_set
     }
     (source,), _ = sources.find(AnalyzeOptions(run=options.file, **chosen))
-    return read(source.path, source.timestep_fs, options.elements), source.cutoffs
+    scratch = sources.scratch(options.output)
+    return read(source.path, source.timestep_fs, options.elements, scratch), source.cutoffs
 
 
 def _cut_paths(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lbpsi_driver.analyze_diffusion import ROOM_K
 from lbpsi_driver.observables.arrhenius import arrhenius
 from lbpsi_driver.observables.conductivity import nernst_einstein
 from lbpsi_driver.observables.pooling import (
@@ -42,7 +44,6 @@ from lbpsi_driver.report.series_results import (
     SeriesResult,
 )
 
-ROOM_K = 300.0
 COMPARED = ("D_cm2_per_s", "sigma_NE_mS_per_cm", "sigma_mS_per_cm")
 """Quantities whose ratios between compositions are given."""
 
@@ -99,6 +100,7 @@ def pool_all(result: SeriesResult, replicas: Sequence[Replica]) -> None:
     result.compositions = sorted(
         found, key=lambda one: (one.p2s5_mol_percent is None, one.p2s5_mol_percent or 0.0, one.name)
     )
+    _tell_apart(result.compositions)
     numbers = numbers_of(replicas)
     kelvins = sorted({T for one in numbers.values() for T in one if T is not None})
     for key in COMPARED:
@@ -138,6 +140,14 @@ def _composition(replicas: Sequence[Replica], charge_e: float) -> CompositionRec
         quantities=_pooled(quench),
         arrhenius=_arrhenius(replicas, groups, charge_e),
     )
+
+
+def _tell_apart(compositions: Sequence[CompositionRecord]) -> None:
+    """Add the formula to names that rounded mol % give to two compositions."""
+    counts = Counter(one.name for one in compositions)
+    for one in compositions:
+        if counts[one.name] > 1:
+            one.name = f"{one.name} ({one.formula})"
 
 
 def _row(replica: Replica, T: float | None) -> TemperatureRecord:

@@ -6,7 +6,6 @@ not there, as for a trajectory that somebody else made, stays unknown.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
@@ -17,7 +16,7 @@ import ase.io
 
 from lbpsi_driver import composition, structure
 from lbpsi_driver.config import UsageError
-from lbpsi_driver.manifest import FILE
+from lbpsi_driver.manifest import stored_record
 from lbpsi_driver.observables.trajectory import is_trajectory
 from lbpsi_driver.report.results import AnalyzeResult
 from lbpsi_driver.report.run_facts import RunFacts
@@ -45,12 +44,15 @@ def facts_of(result: AnalyzeResult, elements: Sequence[str] = ()) -> RunFacts:
     run = Path(result.run)
     folder = run if run.is_dir() else run.parent
     counts = element_counts(map(Path, result.inputs), folder, elements)
-    sweep = _record(folder, "sweep") or _record(folder.parent, "sweep")
-    quench = _record(folder, "quench") or _record(folder.parent, "quench")
+    sweep = stored_record(folder, "sweep") or stored_record(folder.parent, "sweep")
+    quench = stored_record(folder, "quench") or stored_record(folder.parent, "quench")
     data = sweep.get("options", {}).get("data")
     if data is not None:
         beside = (Path(data).parent, folder / Path(data).parent)
-        found = (_record(place, "quench") or _record(place.parent, "quench") for place in beside)
+        found = (
+            stored_record(place, "quench") or stored_record(place.parent, "quench")
+            for place in beside
+        )
         quench = next((record for record in found if record), quench)
     made = sweep or quench
     melted: Mapping[str, Any] = quench.get("options", {})
@@ -81,8 +83,10 @@ def elastic_facts(folder: Path, cells: Sequence[Path]) -> RunFacts:
     cells : sequence of Path
         The cells that it strained; those that are gone are passed over.
     """
-    made = _record(folder, "elastic")
-    quench = next((record for cell in cells if (record := _record(cell.parent, "quench"))), {})
+    made = stored_record(folder, "elastic")
+    quench = next(
+        (record for cell in cells if (record := stored_record(cell.parent, "quench"))), {}
+    )
     melted = quench.get("options", {})
     there = [cell for cell in cells if cell.is_file()]
     counts = _of_cell(there[0]) if there else Counter[str]()
@@ -195,13 +199,3 @@ def _ordered(counts: Mapping[str, int]) -> dict[str, int]:
 def _model(options: Mapping[str, Any]) -> str | None:
     chosen = options.get("potential") or options.get("model")
     return None if chosen is None else str(chosen)
-
-
-def _record(folder: Path, verb: str) -> dict[str, Any]:
-    """Read a verb's record in a folder's manifest; empty where there is none."""
-    try:
-        content = json.loads((folder / FILE).read_text(encoding="utf-8"))
-        record: dict[str, Any] = content["runs"].get(verb, {})
-    except (OSError, ValueError, KeyError, AttributeError):
-        return {}
-    return record

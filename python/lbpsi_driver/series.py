@@ -7,20 +7,25 @@ composition are replicas; ``series.json`` holds the :class:`SeriesResult`.
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from lbpsi_driver import __version__, pool_runs, run_facts
 from lbpsi_driver.analyze import analyze as analyze_run
 from lbpsi_driver.config import AnalyzeOptions, UsageError
-from lbpsi_driver.manifest import FILE, new_run, physics, sha256, write_atomic, writing
+from lbpsi_driver.manifest import (
+    new_run,
+    physics,
+    sha256,
+    stored_record,
+    write_atomic,
+    writing,
+)
 from lbpsi_driver.pool_runs import Replica
 from lbpsi_driver.report import series_figures, series_tables
 from lbpsi_driver.report.results import RESULTS, AnalyzeResult
@@ -114,9 +119,11 @@ def names_of(paths: Sequence[Path]) -> list[str]:
     paths : sequence of Path
         Distinct paths.
     """
-    parts = [path.resolve().with_suffix("").parts for path in paths]
+    whole = [path.resolve() for path in paths]
+    # A folder's name may hold a dot, as x2.5.
+    parts = [(one if one.is_dir() else one.with_suffix("")).parts for one in whole]
     if len(set(parts)) < len(parts):
-        parts = [path.resolve().parts for path in paths]
+        parts = [one.parts for one in whole]
     length = next(
         (n for n in range(1, max(map(len, parts))) if len({p[-n:] for p in parts}) == len(parts)),
         max(map(len, parts)),
@@ -140,7 +147,7 @@ def _replica(run: _Run, planned: AnalyzeResult, options: SeriesOptions) -> Repli
 
 def _stored(run: _Run, inputs: Iterable[str]) -> AnalyzeResult | None:
     """Results in the run's folder; None unless whole, of this version, options and input."""
-    record = _record(run)
+    record = stored_record(run.folder, "analyze")
     if record.get("state") != "finished":
         return None
     wanted = {
@@ -156,16 +163,6 @@ def _stored(run: _Run, inputs: Iterable[str]) -> AnalyzeResult | None:
         return None
     whole = all((run.folder / name).is_file() for name in found.files.values())
     return found if whole and found.version == __version__ else None
-
-
-def _record(run: _Run) -> dict[str, Any]:
-    """Read the record of ``analyze`` in a folder's manifest; empty where there is none."""
-    try:
-        content = json.loads((run.folder / FILE).read_text(encoding="utf-8"))
-        record: dict[str, Any] = content["runs"].get("analyze", {})
-    except (OSError, ValueError, KeyError, AttributeError):
-        return {}
-    return record
 
 
 def _doubts(replicas: Sequence[Replica]) -> list[str]:
@@ -201,7 +198,8 @@ def _same_input(runs: Sequence[_Run]) -> list[str]:
     seen: dict[str, str] = {}
     warnings = []
     for run in runs:
-        digests: Mapping[str, str] = _record(run).get("configuration", {}).get("sha256", {})
+        record = stored_record(run.folder, "analyze")
+        digests: Mapping[str, str] = record.get("configuration", {}).get("sha256", {})
         trajectories = {d for name, d in digests.items() if Path(name).name != "history.dat"}
         if twin := next((seen[digest] for digest in trajectories if digest in seen), None):
             warnings.append(f"{run.name} and {twin} hold the same trajectory: no replicas")

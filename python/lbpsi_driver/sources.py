@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -13,6 +12,7 @@ from typing import Any
 
 from lbpsi_driver.config import AnalysisOptions, AnalyzeOptions, CutoffOptions, UsageError
 from lbpsi_driver.history import HISTORY, TRAJECTORY
+from lbpsi_driver.manifest import stored_record
 
 Cutoffs = dict[str, Any]
 """`bonds` and `chain` of :func:`lbpsi_driver.observables.motifs.find_motifs`."""
@@ -100,12 +100,7 @@ def find(options: AnalyzeOptions) -> tuple[list[Source], list[str]]:
 
 def sweep_options(folder: Path) -> dict[str, Any]:
     """Options of the sweep from its manifest; empty where there is none."""
-    try:
-        content = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    record = content.get("runs", {}).get("sweep", content)
-    options: dict[str, Any] = record.get("options", {})
+    options: dict[str, Any] = stored_record(folder, "sweep").get("options", {})
     return options
 
 

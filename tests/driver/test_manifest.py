@@ -123,7 +123,7 @@ def test_new_run_replaces_its_own_record_alone(tmp_path):
 
 def test_records_written_at_once_are_all_kept(tmp_path):
     script = (
-        "import sys; from pathlib import Path; from lbpsi_driver import manifest\n"
+        "import sys; from pathlib import Path; from lbpsi_driver import locks, manifest\n"
         "from lbpsi_driver.config import SweepOptions\n"
         "run = manifest.open_run(Path(sys.argv[1]), sys.argv[2], SweepOptions())\n"
         "for number in range(50): run.note(number=number)\n"
@@ -188,9 +188,9 @@ def test_read_only_folder(tmp_path):
 def test_second_process_is_kept_out(tmp_path, monkeypatch):
     manifest.open_run(tmp_path, "sweep", options(tmp_path))
     script = (
-        "import sys; from pathlib import Path; from lbpsi_driver import manifest\n"
+        "import sys; from pathlib import Path; from lbpsi_driver import locks, manifest\n"
         "from lbpsi_driver.config import SweepOptions\n"
-        "manifest._LOCK_PATIENCE_S = 0.2\n"
+        "locks._LOCK_PATIENCE_S = 0.2\n"
         "manifest.open_run(Path(sys.argv[1]), 'sweep', SweepOptions())\n"
     )
     done = subprocess.run(

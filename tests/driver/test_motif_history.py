@@ -6,7 +6,7 @@ from lj_runs import DATA, kill_when, run
 
 from lbpsi_driver import engine, history, motif_history
 from lbpsi_driver.config import QuenchOptions, SweepOptions, UsageError
-from lbpsi_driver.observables import motif_transport, msd
+from lbpsi_driver.observables import motif_transport
 from lbpsi_driver.observables.trajectory import read
 from lbpsi_driver.quench import quench
 
@@ -178,7 +178,7 @@ def test_killed_in_production_it_goes_on_from_its_origins(tmp_path, glass):
 
     trajectory = read(folder / "trajectory.dump", 1.0)
     ions = trajectory.indices("Li")
-    paths = msd.group_positions(trajectory, "Li")
+    paths = trajectory.paths(ions)
     classes = motif_transport.motif_series(trajectory, ions).ions
     whole = np.array([len(wanted) - 1])
     found = motif_transport.class_displacements(paths, classes, 0.1, lags=whole)

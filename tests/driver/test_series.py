@@ -194,6 +194,9 @@ def test_names_tell_runs_apart(tmp_path):
     assert names("x0/g1/sweep", "x0/g2/sweep", "x1/g1/sweep") == ["x0/g1", "x0/g2", "x1/g1"]
     assert names("a.extxyz", "b.extxyz") == ["a", "b"]
     assert names("a.dump", "a.xyz") == ["a.dump", "a.xyz"]
+    for end in ("x2.5", "x7.5"):  # folders: no suffix
+        (tmp_path / end).mkdir()
+    assert names("x2.5", "x7.5") == ["x2.5", "x7.5"]
 
 
 # --- without trajectories ----------------------------------------------------------------------
@@ -250,6 +253,13 @@ def test_runs_of_one_temperature_each_share_a_line():
     expected = line.number("D_300K_cm2_per_s").mean * n * 1e24 * 1.602176634e-19**2
     expected /= 1.380649e-23 * 300.0 * 1e-3
     assert line.number("sigma_NE_300K_mS_per_cm").mean == pytest.approx(expected, rel=1e-6)
+
+
+def test_compositions_of_one_rounded_name_are_told_apart():
+    found = pooled(replica("a", 1e-5), replica("b", 7e-5, elements={"Li": 40, "P": 20, "S": 71}))
+    assert len({one.name for one in found.compositions}) == 2
+    ratios = [row.ratio.mean for row in found.ratios if row.quantity == "D_cm2_per_s"]
+    assert np.abs(np.log(ratios)) == pytest.approx([np.log(7.0)] * 3)
 
 
 def test_doubts_about_replicas_are_told():

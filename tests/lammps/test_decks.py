@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lbpsi_driver import engine, history, motif_history, parallel
-from lbpsi_driver.observables import motif_transport, msd
+from lbpsi_driver.observables import motif_transport
 from lbpsi_driver.observables.trajectory import read
 
 ROOT = Path(__file__).parents[2]
@@ -258,7 +258,7 @@ def test_displacements_are_those_of_the_trajectory(swept):
     """The last block against the frames, read and unwrapped by other code."""
     trajectory = read(swept / "trajectory.dump", 1.0)
     ions = trajectory.indices("Li")
-    paths = msd.group_positions(trajectory, "Li")
+    paths = trajectory.paths(ions)
     series = motif_transport.motif_series(trajectory, ions)
     last = len(paths) - 1
     found = motif_transport.class_displacements(paths, series.ions, 0.05, lags=np.array([last]))

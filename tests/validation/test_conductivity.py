@@ -12,7 +12,7 @@ from lbpsi_driver.observables.conductivity import (
 )
 from lbpsi_driver.observables.diffusion import tracer_diffusion
 from lbpsi_driver.observables.estimate import Estimate
-from lbpsi_driver.observables.msd import remove_drift
+from lbpsi_driver.observables.paths import Cells, Paths, centre_of_mass
 
 D, SPACING = 0.05, 0.5  # Å2/ps, ps
 
@@ -63,12 +63,13 @@ def test_collective_frame_is_that_of_all_atoms():
     drift = np.linspace(0, 200, len(ions))[:, None, None]
     everything = np.concatenate([ions, host], axis=1) + drift
     masses = np.concatenate([np.full(24, 6.94), np.full(40, 1e6)])
-    group = np.arange(24)
-    in_frame = remove_drift(everything, masses, "all", group)
+    group, cells = np.arange(24), Cells(np.eye(3)[None], np.zeros((1, 3)))
+    all_atoms = centre_of_mass(everything, cells, np.arange(64), masses)
+    in_frame = Paths(everything, cells, group, all_atoms)
     _, found = measure(in_frame)
     assert found.haven_ratio.mean == pytest.approx(1.0, rel=0.3)
-    own = remove_drift(everything, masses, "group", group)
-    np.testing.assert_allclose(own.sum(axis=1), 0.0, atol=1e-8)
+    own = Paths(everything, cells, group, centre_of_mass(everything, cells, group, masses))
+    np.testing.assert_allclose(own.of(slice(None)).sum(axis=1), 0.0, atol=1e-8)
 
 
 def test_interval_from_blocks_covers():

@@ -2,15 +2,14 @@
 
 import numpy as np
 import pytest
+from ase.data import atomic_masses, atomic_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lbpsi_driver.observables.msd import (
-    group_positions,
     lag_statistics,
     log_lags,
     mean_squared_displacement,
-    remove_drift,
 )
 from lbpsi_driver.observables.trajectory import Trajectory
 
@@ -84,8 +83,8 @@ def test_breathing_cell_leaves_fractional_alone_and_swells_image():
     cells = length * scale[:, None, None] * np.eye(3)
     trajectory = make(fractional, cells, ["Li"] * 60)
     lags = np.arange(1, 50)
-    right = mean_squared_displacement(group_positions(trajectory, "Li", "none"))[lags]
-    swollen = mean_squared_displacement(group_positions(trajectory, "Li", "none", "image"))[lags]
+    right = mean_squared_displacement(trajectory.paths(np.arange(60), "none"))[lags]
+    swollen = mean_squared_displacement(trajectory.paths(np.arange(60), "none", "image"))[lags]
     np.testing.assert_allclose(right, 6 * D * lags, rtol=0.1)
     assert (swollen > right + 0.15).all()
     assert np.abs(swollen / (6 * D * lags) - 1).max() > 1.0
@@ -104,19 +103,19 @@ def test_image_is_lammps_compute_msd():
 
 def test_drift_of_the_centre_of_mass():
     rng = np.random.default_rng(4)
-    masses = np.array([6.94, 6.94, 32.06, 126.9])
+    elements = ["Li", "Li", "S", "I"]
+    masses = atomic_masses[[atomic_numbers[element] for element in elements]]
     still = rng.normal(size=(20, 4, 3))
     still -= np.einsum("a,tad->td", masses / masses.sum(), still)[:, None]
     drift = np.linspace(0, 30, 20)[:, None, None] * np.array([1.0, -2.0, 0.5])
-    group = np.array([0, 1])
-    np.testing.assert_allclose(
-        remove_drift(still + drift, masses, "all", group), still[:, :2], atol=1e-12
-    )
-    alone = remove_drift(still + drift, masses, "group", group)
-    np.testing.assert_allclose(alone.mean(axis=1), 0.0, atol=1e-12)
-    np.testing.assert_array_equal(
-        remove_drift(still + drift, masses, "none", group), (still + drift)[:, :2]
-    )
+    trajectory = make(still + drift, np.tile(np.eye(3), (20, 1, 1)), elements)
+
+    def positions(com):
+        return trajectory.paths(np.array([0, 1]), com).of(slice(None))
+
+    np.testing.assert_allclose(positions("all"), still[:, :2], atol=1e-12)
+    np.testing.assert_allclose(positions("group").mean(axis=1), 0.0, atol=1e-12)
+    np.testing.assert_array_equal(positions("none"), (still + drift)[:, :2])
 
 
 def test_elements_are_not_mixed():
@@ -127,5 +126,5 @@ def test_elements_are_not_mixed():
     fractional = np.cumsum(rng.normal(size=(400, 40, 3)) * sizes, axis=0)
     trajectory = make(fractional, np.tile(np.eye(3), (400, 1, 1)), elements)
     for element, size in (("Li", 0.5), ("S", 0.1)):
-        msd = mean_squared_displacement(group_positions(trajectory, element, "none"))
+        msd = mean_squared_displacement(trajectory.paths(trajectory.indices(element), "none"))
         np.testing.assert_allclose(msd[1:6], 3 * size**2 * np.arange(1, 6), rtol=0.1)

@@ -17,12 +17,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lbpsi_driver.observables.estimate import Estimate, student_95
+from lbpsi_driver.observables.estimate import NORMAL_95, Estimate, student_95
 from lbpsi_driver.observables.trajectory import Floats
 from lbpsi_driver.units import BOLTZMANN_EV_PER_K
 
 LEAST_TEMPERATURES = 3
-_NORMAL_95 = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def arrhenius(
             return f"{name} at {temperature:g} K has no interval above zero"
         logs.append(np.log(value.mean))
         low, high = value.ci95 or (1.0, 1.0)
-        errors.append(np.log(high / low) / (2.0 * _NORMAL_95))
+        errors.append(np.log(high / low) / (2.0 * NORMAL_95))
     design = np.stack(
         [np.ones(len(logs)), 1.0 / (BOLTZMANN_EV_PER_K * np.array(temperatures_K))], axis=1
     )
@@ -104,7 +103,7 @@ def arrhenius(
     chi2 = float((weights * np.square(logs - design @ line)).sum() / (len(logs) - 2))
     covariance *= max(1.0, chi2)
     # The larger of both: at chi2 above 1 Student's is always the wider.
-    quantile = student_95(len(logs) - 2) if chi2 > 1.0 else _NORMAL_95
+    quantile = student_95(len(logs) - 2) if chi2 > 1.0 else NORMAL_95
     of_prefactor, half = (quantile * float(np.sqrt(covariance[i, i])) for i in (0, 1))
     return ArrheniusFit(
         Ea_eV=Estimate(mean=-line[1], ci95=(-line[1] - half, -line[1] + half)),

@@ -25,7 +25,7 @@ import numpy as np
 
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.observables.diffusion import gls_line
-from lbpsi_driver.observables.estimate import Estimate, mean_of_blocks, student_95
+from lbpsi_driver.observables.estimate import Estimate, jackknife_ratio, mean_of_blocks
 from lbpsi_driver.observables.msd import log_lags, mean_squared_displacement
 from lbpsi_driver.observables.paths import Positions, at_frames, summed
 from lbpsi_driver.observables.trajectory import Floats, Integers
@@ -206,12 +206,7 @@ def _haven_ratio(tracer: Floats, summed: Floats) -> Estimate:
     """Ratio of the blocks' mean slopes, with the jackknife's interval of its logarithm."""
     if not tracer.sum() > 0.0 or not summed.sum() > 0.0:
         return Estimate(mean=None, reason=_NO_GROWTH)
-    ratio = float(tracer.sum() / summed.sum())
-    number = len(summed)
-    without_one = (tracer.sum() - tracer, summed.sum() - summed)
-    if not (without_one[0] > 0).all() or not (without_one[1] > 0).all():
+    ratio, half = jackknife_ratio(tracer, summed)
+    if np.isnan(half):
         return Estimate(mean=ratio, reason="blocks scatter too much for an interval")
-    logs = np.log(without_one[0] / without_one[1])
-    error = np.sqrt((number - 1) / number * np.square(logs - logs.mean()).sum())
-    half = student_95(number - 1) * float(error)
     return Estimate(mean=ratio, ci95=(ratio * np.exp(-half), ratio * np.exp(half)))

@@ -30,6 +30,7 @@ import scipp as sc
 from kinisi.diffusion import Diffusion
 from scipy.stats import truncnorm
 
+from lbpsi_driver.observables.estimate import NORMAL_95
 from lbpsi_driver.observables.msd import LagStatistics, lag_statistics, log_lags
 from lbpsi_driver.observables.paths import Positions
 from lbpsi_driver.observables.trajectory import Floats, Integers
@@ -50,7 +51,6 @@ LEAST_GAIN = 1.1
 LATEST_START = 1.0 / 6.0
 """Latest start of the window, as a fraction of its end: a slope needs a range."""
 
-_NORMAL_95 = 1.959963984540054
 _N_QUANTILES = 2000
 _FEWEST_FRAMES = 20
 
@@ -75,7 +75,7 @@ class Window:
     @property
     def slope_ci95(self) -> tuple[float, float]:
         """95 % interval of the log-log slope."""
-        half = _NORMAL_95 * self.slope_error
+        half = NORMAL_95 * self.slope_error
         return self.slope - half, self.slope + half
 
 

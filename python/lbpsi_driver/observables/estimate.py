@@ -21,6 +21,8 @@ from lbpsi_driver.observables.trajectory import Floats, Integers
 
 LEAST_INDEPENDENT = 10.0
 """Fewest independent values, as estimated from the run itself, that give an interval."""
+NORMAL_95 = 1.959963984540054
+"""Half-width of the 95 % interval of a normal distribution, in standard errors."""
 _CONSTANT = 1e-9
 
 
@@ -161,6 +163,32 @@ def mean_of_blocks(blocks: Floats) -> Estimate:
     error = float(np.std(blocks, ddof=1)) / np.sqrt(len(blocks))
     half = student_95(len(blocks) - 1) * error
     return Estimate(mean=mean, ci95=(mean - half, mean + half))
+
+
+def jackknife_ratio(over: Floats, under: Floats) -> tuple[float, float]:
+    """Ratio of two sums over independent parts, and the half-width of its logarithm's interval.
+
+    Parameters
+    ----------
+    over, under : ndarray, shape (n,)
+        What is summed, of two or more parts; both sums are above zero.
+
+    Returns
+    -------
+    ratio : float
+        Sum over sum.
+    half : float
+        Student's 95 % half-width of ln(ratio), from leaving out one part at a time; NaN where what
+        is left isn't above zero.
+    """
+    number = len(over)
+    ratio = float(over.sum() / under.sum())
+    without_one = over.sum() - over, under.sum() - under
+    if not all((rest > 0.0).all() for rest in without_one):
+        return ratio, float("nan")
+    logs = np.log(without_one[0] / without_one[1])
+    error = np.sqrt((number - 1) / number * np.square(logs - logs.mean()).sum())
+    return ratio, student_95(number - 1) * float(error)
 
 
 def clustered_half_width(rest: Floats, labels: Integers) -> float:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
 from lbpsi_driver.observables.paths import Positions, atom_blocks
-from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
+from lbpsi_driver.observables.trajectory import Floats, Integers
 
 
 @dataclass(frozen=True)
@@ -33,52 +32,6 @@ class LagStatistics:
     msd_A2: Floats
     variance_A4: Floats
     independent: Floats
-
-
-def remove_drift(
-    positions: Floats,
-    masses_amu: Floats,
-    com: Literal["all", "group", "none"],
-    group: Integers,
-) -> Floats:
-    """Positions of a group relative to a centre of mass.
-
-    Parameters
-    ----------
-    positions : ndarray, shape (F, N, 3)
-        Unwrapped positions of all atoms, Å.
-    masses_amu : ndarray, shape (N,)
-        Masses, amu.
-    com : {'all', 'group', 'none'}
-        Whose centre of mass is the origin; none leaves the positions as they are.
-    group : ndarray of int, shape (n,)
-        Atoms wanted.
-
-    Returns
-    -------
-    ndarray, shape (F, n, 3)
-        Positions, Å.
-    """
-    chosen = positions[:, group]
-    if com == "none":
-        return chosen
-    if com == "group":
-        weights = masses_amu[group] / masses_amu[group].sum()
-        centre = np.tensordot(chosen, weights, axes=(1, 0))
-    else:
-        centre = np.tensordot(positions, masses_amu / masses_amu.sum(), axes=(1, 0))
-    relative: Floats = chosen - centre[:, None, :]
-    return relative
-
-
-def group_positions(
-    trajectory: Trajectory,
-    element: str,
-    com: Literal["all", "group", "none"] = "all",
-    unwrap: Literal["fractional", "image"] = "fractional",
-) -> Floats:
-    """Unwrapped, drift-free positions of an element's atoms, Å, shape (F, n, 3)."""
-    return trajectory.paths(trajectory.indices(element), com, unwrap).of(slice(None))
 
 
 def mean_squared_displacement(positions: Positions, index: Integers | None = None) -> Floats:

@@ -24,13 +24,12 @@ from typing import Literal
 import numpy as np
 from scipy import optimize, stats
 
-from lbpsi_driver.observables.estimate import Estimate, student_95
+from lbpsi_driver.observables.estimate import NORMAL_95, Estimate, jackknife_ratio, student_95
 from lbpsi_driver.observables.trajectory import Floats
 
 Kind = Literal["linear", "log", "plain"]
 """How a quantity is pooled: weighted, weighted as logarithms, or by the plain mean."""
 
-NORMAL_95 = 1.959963984540054
 ONE = "one replica: the interval is that of its own run, the scatter of glasses is not in it"
 TWO = "two replicas: Student's t of one degree of freedom, 12.7 standard errors"
 _FEW = 1
@@ -203,7 +202,7 @@ def pooled_ratio(tracer: Mapping[str, float], summed: Mapping[str, float]) -> Es
     Parameters
     ----------
     tracer, summed : mapping of str to float
-        D and D_σ of the same lags by replica, cm2/s, two or more.
+        D and D_σ of the same lags by replica, cm2/s, above zero, two or more.
 
     Returns
     -------
@@ -212,13 +211,9 @@ def pooled_ratio(tracer: Mapping[str, float], summed: Mapping[str, float]) -> Es
     """
     over = np.array([tracer[name] for name in summed])
     under = np.array(list(summed.values()))
-    number = len(under)
-    ratio = float(over.sum() / under.sum())
-    logs = np.log((over.sum() - over) / (under.sum() - under))
-    error = float(np.sqrt((number - 1) / number * np.square(logs - logs.mean()).sum()))
-    half = student_95(number - 1) * error
+    ratio, half = jackknife_ratio(over, under)
     ci95 = (ratio * float(np.exp(-half)), ratio * float(np.exp(half)))
-    return Estimate(mean=ratio, ci95=ci95, reason=TWO if number == _PAIR else None)
+    return Estimate(mean=ratio, ci95=ci95, reason=TWO if len(under) == _PAIR else None)
 
 
 @dataclass(frozen=True)
