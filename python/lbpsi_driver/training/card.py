@@ -264,7 +264,8 @@ def _surfaces(parts: Mapping[str, Any]) -> list[str]:
             f" {one['barrier_eV']:.2g} eV{also}"
         )
     if far := sorted({one["pair"] for one in holes} - {one["pair"] for one in near}):
-        lines.append(f"behind barriers of over {REACHABLE_EV:g} eV so does {', '.join(far)}")
+        pairs = ", ".join(far)
+        lines.append(f"pairs that attract behind barriers of over {REACHABLE_EV:g} eV: {pairs}")
     close = (parts.get("contacts") or {}).get("closer_than_the_reference", [])
     if close:
         lines.append(f"comes closer than any labelled frame: {', '.join(close)}")
