@@ -14,7 +14,7 @@ test: $(VENV)/.installed-dev lint
 	$(BIN)/python -m pytest
 
 # Whether 95 % intervals hold the truth in 90-99 % of 200 seeded repeats; rewrites the tables of
-# docs/pages/validation.md. About 6 minutes on an idle core.
+# docs/pages/validation.md. About 4 minutes on an idle core.
 validate: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python tests/intervals/validate.py --write
 
