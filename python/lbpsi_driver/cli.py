@@ -189,7 +189,7 @@ def _command(verb: Verb) -> Callable[..., Request]:
         for name, field in verb.options.model_fields.items()
         if not config.is_file_only(field)
     ]
-    command.__signature__ = inspect.Signature([*fields, *_common_parameters()])  # type: ignore[attr-defined]
+    command.__signature__ = inspect.Signature([*fields, *_common_parameters(verb)])  # type: ignore[attr-defined]
     return command
 
 
@@ -207,16 +207,14 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     return _option(name, kind, flag, help=text, metavar=_metavar(base))
 
 
-def _common_parameters() -> list[inspect.Parameter]:
+def _common_parameters(verb: Verb) -> list[inspect.Parameter]:
     panel = "Common options"
     levels = "|".join(LOG_LEVELS)
     return [
         _option(
             "config", Path, "--config", help="TOML run file; flags win", metavar="PATH", panel=panel
         ),
-        _option(
-            "dry_run", bool, "--dry-run/--no-dry-run", help="write the inputs and stop", panel=panel
-        ),
+        _option("dry_run", bool, "--dry-run/--no-dry-run", help=verb.dry_run, panel=panel),
         _option("json", bool, "--json/--no-json", help="the result as JSON on stdout", panel=panel),
         _option(
             "log_level",
@@ -282,15 +280,17 @@ def _resolve(request: Request) -> tuple[Options, Common]:
     """Join the run file and the flags; flags win."""
     values: dict[str, Any] = {}
     common: dict[str, Any] = {}
+    places: dict[str, str] = {}
     if request.config is not None:
-        values = _file_values(request.config, request.verb)
+        values, places = _file_values(request.config, request.verb)
         common = _file_common(request.config)
     values |= request.values
+    places = {name: place for name, place in places.items() if name not in request.values}
     values = _with_lists(request.verb.options, values)
     common |= request.common
     if common.get("log_level", "info") not in LOG_LEVELS:
         raise UsageError(f"--log-level {common['log_level']}: expected {', '.join(LOG_LEVELS)}")
-    return config.options(request.verb.options, values, request.config), Common(**common)
+    return config.options(request.verb.options, values, places), Common(**common)
 
 
 def _with_lists(model: type[Options], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -324,13 +324,18 @@ def _items(name: str, value: Any, wanted: tuple[Any, ...]) -> Any:
     return items
 
 
-def _file_values(path: Path, verb: Verb) -> dict[str, Any]:
-    """Read a verb's options from a run file; a stage has those of its group beneath its own."""
-    if not verb.group:
-        return config.underscored(config.read_toml(path, verb.name))
-    shared = config.underscored(config.read_toml(path, verb.group))
+def _file_values(path: Path, verb: Verb) -> tuple[dict[str, Any], dict[str, str]]:
+    """Read a verb's options from a run file, and in which of its tables each is.
+
+    A stage has those of its group beneath its own.
+    """
     where = f"--config {path}"
-    own = config.table_in(shared, verb.name, where, f"{verb.group}.{verb.name}")
+    if not verb.group:
+        own = config.underscored(config.read_toml(path, verb.name))
+        return own, dict.fromkeys(own, f"{where}: [{verb.name}]")
+    shared = config.underscored(config.read_toml(path, verb.group))
+    table = f"{verb.group}.{verb.name}"
+    own = config.underscored(config.table_in(shared, verb.name, where, table))
     stages = {other.name: other for other in VERBS.values() if other.group == verb.group}
     known = set(stages).union(*(other.options.model_fields for other in stages.values()))
     for key in shared:
@@ -340,7 +345,9 @@ def _file_values(path: Path, verb: Verb) -> dict[str, Any]:
             hint = f"did you mean {close[0]}?" if close else f"expected an option of {expected}"
             raise UsageError(f"{where}: unknown key '{key}' in [{verb.group}]; {hint}")
     fields = verb.options.model_fields
-    return {key: value for key, value in shared.items() if key in fields} | config.underscored(own)
+    shared = {key: value for key, value in shared.items() if key in fields}
+    places = dict.fromkeys(shared, f"{where}: [{verb.group}]")
+    return shared | own, places | dict.fromkeys(own, f"{where}: [{table}]")
 
 
 def _file_common(path: Path) -> dict[str, Any]:

@@ -8,7 +8,6 @@ relative to the working directory, those in a run file too.
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,14 +17,18 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
-    JsonValue,
     ValidationError,
     field_validator,
     model_validator,
 )
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
 
+from lbpsi_driver import option_errors
+from lbpsi_driver.option_errors import FILE_ONLY as FILE_ONLY
+from lbpsi_driver.option_errors import POSITIONAL as POSITIONAL
+from lbpsi_driver.option_errors import flag as flag
+from lbpsi_driver.option_errors import is_file_only as is_file_only
+from lbpsi_driver.option_errors import is_positional as is_positional
+from lbpsi_driver.option_errors import underscored as underscored
 from lbpsi_driver.transport_options import HoppingFields
 
 DEFAULT_COMPOSITION = "30Li2S-25B2S3-45LiI-5P2S5"
@@ -40,12 +43,6 @@ Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Barostat = Literal["iso", "aniso", "tri"]
 Dtype = Literal["float32", "float64"]
-
-POSITIONAL: dict[str, JsonValue] = {"positional": True}
-"""Marks a field that the command line takes without a flag."""
-
-FILE_ONLY: dict[str, JsonValue] = {"file_only": True}
-"""Marks a field that is a table of the run file and no flag."""
 
 T = TypeVar("T", bound="Options")
 
@@ -358,28 +355,6 @@ def parse_bond(text: str) -> tuple[str, str, float]:
     return first, second, cutoff
 
 
-def underscored(table: Mapping[str, Any]) -> dict[str, Any]:
-    """Write the keys of a table with underscores: ``dump-every`` is ``dump_every``."""
-    return {key.replace("-", "_"): value for key, value in table.items()}
-
-
-def is_positional(field: FieldInfo) -> bool:
-    """Tell whether the command line takes a field without a flag."""
-    return field.json_schema_extra == POSITIONAL
-
-
-def is_file_only(field: FieldInfo) -> bool:
-    """Tell whether a field is given by the run file alone."""
-    return field.json_schema_extra == FILE_ONLY
-
-
-def flag(name: str, field: FieldInfo) -> str:
-    """How a field is called by its user: ``--dump-every``, ``FILE``, or a table's ``[source]``."""
-    if is_file_only(field):
-        return f"[{name}]"
-    return name.upper() if is_positional(field) else "--" + name.replace("_", "-")
-
-
 def read_toml(path: Path, verb: str) -> dict[str, Any]:
     """Read the table of one verb from a TOML run file.
 
@@ -423,62 +398,24 @@ def table_in(content: dict[str, Any], key: str, where: str, name: str = "") -> d
     return table
 
 
-def options(model: type[T], values: dict[str, Any], file: Path | None = None) -> T:
-    """Validate values into an options model; ``file`` is the run file they came from, if any.
+def options(model: type[T], values: dict[str, Any], places: Mapping[str, str] | None = None) -> T:
+    """Validate values into an options model.
+
+    Parameters
+    ----------
+    model : type of Options
+        What is wanted.
+    values : dict
+        Values by name.
+    places : mapping of str to str, optional
+        Where those come from that no flag gave, as ``--config run.toml: [train.fit]``.
 
     Raises
     ------
     UsageError
-        One line for the first bad value: its flag, what was given, what was expected.
+        One line for the first bad value: its flag or place, what was given, what was expected.
     """
     try:
         return model(**values)
     except ValidationError as err:
-        # A slip in a name may be why another one is missing.
-        first = min(err.errors(), key=lambda e: e["type"] == "missing" and len(e["loc"]) == 1)
-        wanted = first["msg"].removeprefix("Value error, ")
-        if not first["loc"]:
-            raise UsageError(wanted) from err
-        name = str(first["loc"][0])
-        if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
-            close = difflib.get_close_matches(name, model.model_fields, n=1)
-            known = ", ".join(model.model_fields)
-            hint = f"did you mean {close[0]}?" if close else f"one of: {known}"
-            raise UsageError(f"unknown option '{name}'; {hint}") from err
-        field = model.model_fields[name]
-        shown = flag(name, field)
-        if is_file_only(field) and not (len(first["loc"]) == 1 and first["type"] == "missing"):
-            where = f"--config {file}: " if file else ""
-            raise UsageError(where + _nested(first, values)) from err
-        if first["type"] == "missing":
-            place = " in a run file, with --config" if is_file_only(field) else ""
-            raise UsageError(f"{shown} is missing: give {field.description}{place}") from err
-        given = first["input"]
-        if isinstance(given, list | tuple):
-            given = ",".join(map(str, given))
-        raise UsageError(f"{shown} {given}: {wanted} ({field.description})") from err
-
-
-def _nested(error: ErrorDetails, values: Mapping[str, Any]) -> str:
-    """One line for a bad value in a table: where, what was given, what is wanted."""
-    where = ""
-    inside: Any = values
-    for place, part in enumerate(error["loc"]):
-        if isinstance(part, int):
-            where += f"[{part}]"
-            inside = inside[part] if isinstance(inside, list | tuple) else None
-            continue
-        table = underscored(inside) if isinstance(inside, dict) else {}
-        absent = error["type"] == "missing" and place + 1 == len(error["loc"])
-        if isinstance(inside, dict) and part not in table and not absent:
-            continue  # pydantic's name of the kind of table, which is no key
-        where += f".{part}"
-        inside = table.get(part)
-    where = where.lstrip(".")
-    if error["type"] in ("missing", "union_tag_not_found"):
-        return f"{where}{'' if error['type'] == 'missing' else '.kind'} is missing"
-    if error["type"] == "extra_forbidden":
-        return f"{where}: unknown key"
-    given = error["input"]
-    given = "" if isinstance(given, dict) else f" = {given}"
-    return f"{where}{given}: {error['msg'].removeprefix('Value error, ')}"
+        raise UsageError(option_errors.explain(err, model, values, places or {})) from err

@@ -143,8 +143,9 @@ def open_run(
         A changed configuration, a damaged manifest, an input that can't be read, a folder that
         can't be written or that another process is using.
     """
-    keep_others_out(folder, verb)
+    # An input that is not there must leave no folder behind.
     wanted = _configuration(options, inputs or {})
+    keep_others_out(folder, verb)
     old, why = _standing(folder, verb, wanted, owns)
     if why is not None:
         if not force:
@@ -323,8 +324,19 @@ def _versions() -> dict[str, str | None]:
 def _configuration(options: Options, inputs: Mapping[str, Path]) -> dict[str, Any]:
     return {
         "options": physics(options.model_dump(mode="json"), inputs),
-        "sha256": {name: sha256(path) for name, path in inputs.items()},
+        "sha256": {name: _input_sha256(name, path) for name, path in inputs.items()},
     }
+
+
+def _input_sha256(name: str, path: Path) -> str:
+    """Digest of an input; an error names the option that gave it."""
+    try:
+        return sha256(path)
+    except UsageError as err:
+        table, dot, key = name.rpartition(".")
+        # Of several files of an option the second is `data 1`.
+        given = key.split()[0].replace("_", "-")
+        raise UsageError(f"[train.{table}] {key} = {err}" if dot else f"--{given} {err}") from err
 
 
 def physics(
@@ -437,12 +449,16 @@ def _conflict(
         was, new = before["options"].get(name), now["options"].get(name)
         if was != new:
             flag = "--" + name.replace("_", "-")
-            return f"{folder} holds a {verb} with {flag} {_show(was)}, not {_show(new)}"
+            return f"{folder} holds {_one(verb)} with {flag} {_show(was)}, not {_show(new)}"
     for name in sorted(before["sha256"].keys() | now["sha256"].keys()):
         if before["sha256"].get(name) != now["sha256"].get(name):
             flag = "--" + name.replace("_", "-")
-            return f"{folder} holds a {verb} made from other content of {flag}"
+            return f"{folder} holds {_one(verb)} made from other content of {flag}"
     return None
+
+
+def _one(verb: str) -> str:
+    return f"an {verb}" if verb[0] in "aeiou" else f"a {verb}"
 
 
 def _show(value: object) -> str:

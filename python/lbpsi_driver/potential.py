@@ -30,8 +30,15 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.model"))}
 
 
-def resolve(model: str) -> Path:
+def resolve(model: str, given: str = "--model") -> Path:
     """Return the file of a model given by a shipped name or by a path.
+
+    Parameters
+    ----------
+    model : str
+        Name or path.
+    given : str
+        How the user gave it, for messages: a flag, or a key of the run file with `` =``.
 
     Raises
     ------
@@ -45,7 +52,7 @@ def resolve(model: str) -> Path:
     if path.is_file():
         return path.resolve()
     raise UsageError(
-        f"--model {model}: neither a file nor a shipped model ({', '.join(known)}); "
+        f"{given} {model}: neither a file nor a shipped model ({', '.join(known)}); "
         "give a .model or .pt file"
     )
 
@@ -98,8 +105,15 @@ def known_elements(path: Path) -> list[str]:
     return [chemical_symbols[int(number)] for number in read_model(path).atomic_numbers]
 
 
-def read_model(path: Path) -> Any:
+def read_model(path: Path, given: str = "--model") -> Any:
     """Return a MACE model on the CPU, as its file holds it; loading runs code from the file.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    given : str
+        As for :func:`resolve`.
 
     Raises
     ------
@@ -113,10 +127,14 @@ def read_model(path: Path) -> Any:
             warnings.simplefilter("ignore")
             model = torch.load(path, map_location="cpu", weights_only=False)
     except Exception as err:
-        reason = str(err).splitlines()[0] if str(err) else type(err).__name__
-        raise UsageError(f"--model {path}: not a MACE model ({reason})") from err
+        # What torch and pickle say of half a file or of another kind of file means nothing here.
+        told = isinstance(err, ImportError | OSError)
+        reason = f" ({str(err).splitlines()[0]})" if told else ", or one that was cut off"
+        raise UsageError(
+            f"{given} {path}: not a MACE model{reason}; give a whole .model of MACE's"
+        ) from err
     if not hasattr(model, "interactions"):
-        raise UsageError(f"--model {path}: a {type(model).__name__}, not a MACE .model")
+        raise UsageError(f"{given} {path}: a {type(model).__name__}, not a MACE .model")
     return model
 
 

@@ -170,7 +170,7 @@ def watch(verb: str, folders: Mapping[str, Path], *, here: bool = True) -> Itera
 
 
 @contextmanager
-def count(verb: str, total: int) -> Iterator[Callable[[str], None]]:
+def count(verb: str, total: int, before: int = 0) -> Iterator[Callable[[str], None]]:
     """Show how many of a number of parts are done; the body calls what it gets after each.
 
     Parameters
@@ -179,6 +179,8 @@ def count(verb: str, total: int) -> Iterator[Callable[[str], None]]:
         What is running, as ``label``.
     total : int
         How many parts there are.
+    before : int
+        How many were done by an earlier start.
 
     Yields
     ------
@@ -196,12 +198,12 @@ def count(verb: str, total: int) -> Iterator[Callable[[str], None]]:
         return
     display: _Display = _Live(verb, [""]) if chosen == "live" else _Plain(verb, [""])
     begun = time.monotonic()
-    done = 0
+    done = before
 
     def advance(text: str) -> None:
         nonlocal done
         done += 1
-        left = (total - done) * (time.monotonic() - begun) / done
+        left = (total - done) * (time.monotonic() - begun) / (done - before)
         display.update("", done / total, f"{done}/{total} {text}, {clock(left)} left")
 
     try:

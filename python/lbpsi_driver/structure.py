@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -117,9 +116,8 @@ def build(options: BuildOptions, *, dry_run: bool = False) -> BuildResult:
     ----------
     L. Martínez et al., J. Comput. Chem. 30, 2157 (2009), doi:10.1002/jcc.21224.
     """
-    units = _units_of(options)
     folder = options.output
-    planned = _plan(units, options)
+    planned = plan(options)
     if dry_run:
         manifest.refuse_conflict(folder, "build", options, force=options.force, owns=OWNS)
         _write_packmol_input(folder, planned, options)
@@ -246,8 +244,20 @@ def _units_of(options: BuildOptions) -> dict[str, int]:
     return units
 
 
-def _plan(units: Mapping[str, int], options: BuildOptions) -> BuildResult:
-    """Work out everything about the cell but its positions."""
+def plan(options: BuildOptions) -> BuildResult:
+    """Work out everything about a cell but its positions, and write nothing.
+
+    Parameters
+    ----------
+    options : BuildOptions
+        What to build and where it would be written.
+
+    Raises
+    ------
+    UsageError
+        A composition that can't be made.
+    """
+    units = _units_of(options)
     counts = composition.element_counts(units)
     mass = sum(atomic_masses[atomic_numbers[symbol]] * n for symbol, n in counts.items())
     volume = cell_volume(mass, options.density)

@@ -29,6 +29,8 @@ class Verb:
         Whether all ranks of an MPI run take part, not the first alone.
     group : str
         The command that it is a stage of, as ``train``; empty where it stands alone.
+    dry_run : str
+        What ``--dry-run`` does.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Verb:
     module: str
     parallel: bool = False
     group: str = ""
+    dry_run: str = "write the inputs and stop"
 
     @property
     def command(self) -> str:
@@ -49,6 +52,15 @@ _RUN = "python -m lbpsi_driver"
 
 GROUPS = {"train": "Fit a MACE model to a reference: frames, labels, fit, validation, export."}
 """Commands that have stages, and their line of help."""
+
+_DRY_RUNS = {
+    "sample": "check the sources, write the inputs of their packings and stop",
+    "label": "say how many frames are left, with VASP write their inputs, and stop",
+    "fit": "write the configuration and the frames of the fit and stop",
+    "validate": "check the input, say what would be run and labelled, and stop",
+    "export": "check the model and the folder and stop",
+    "loop": "check the sources and the folder and stop",
+}
 
 VERBS = {
     verb.command: verb
@@ -111,6 +123,7 @@ VERBS = {
                 f"{_RUN} analyze --run g1/sweep --run g2/sweep --run g3/sweep --output pooled",
             ),
             "series",
+            dry_run="find the input, check the options and stop",
         ),
         Verb(
             "compare",
@@ -122,6 +135,7 @@ VERBS = {
                 f"{_RUN} compare runs/elastic --paper li_si_p_s",
             ),
             "compare",
+            dry_run="write nothing",
         ),
         Verb(
             "motifs",
@@ -133,6 +147,7 @@ VERBS = {
                 f"{_RUN} motifs runs/sweep/T300/trajectory.dump --all --json",
             ),
             "motifs",
+            dry_run="check the options and stop",
         ),
         Verb(
             "rotations",
@@ -143,6 +158,7 @@ VERBS = {
                 f"{_RUN} rotations XDATCAR --reference 100 --window 50 --json",
             ),
             "rotations",
+            dry_run="check the options and stop",
         ),
         Verb(
             "pathways",
@@ -154,9 +170,18 @@ VERBS = {
                 f"{_RUN} pathways glass.extxyz --timestep 1 --number 0 --anion 'P2S7(4-)'",
             ),
             "pathways",
+            dry_run="check the options and stop",
         ),
         *(
-            Verb(name, options, summary, tuple(examples), f"training.{name}", group="train")
+            Verb(
+                name,
+                options,
+                summary,
+                tuple(examples),
+                f"training.{name}",
+                group="train",
+                dry_run=_DRY_RUNS[name],
+            )
             for name, options, summary, *examples in (
                 (
                     "sample",
@@ -208,6 +233,7 @@ VERBS = {
                 f"{_RUN} quickstart --protocol paper --model my.model --ranks 8",
             ),
             "quickstart",
+            dry_run="write commands.sh and stop",
         ),
         Verb(
             "doctor",
@@ -215,6 +241,7 @@ VERBS = {
             "Check this machine and say how to mend what fails.",
             (f"{_RUN} doctor", f"{_RUN} doctor --model my.model --dtype float64"),
             "doctor",
+            dry_run="list the checks and run none",
         ),
     )
 }

@@ -120,6 +120,25 @@ def test_examples_are_valid(stand_in, capsys, tmp_path, monkeypatch, verb):
         assert cli.main(arguments) == 0, capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("verb", "text"),
+    [
+        ("quench", "write the inputs and stop"),
+        ("train label", "say how many frames are left, with VASP write their inputs, and stop"),
+        ("train validate", "check the input, say what would be run and labelled, and stop"),
+    ],
+)
+def test_help_says_what_a_dry_run_does(capsys, verb, text):
+    cli.main([*verb.split(), "--help"])
+    assert text in " ".join(capsys.readouterr().out.split())
+
+
+def test_flags_are_named_by_flags_beside_a_run_file(stand_in, capsys, tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text("[quench]\nrate = 'fast'\n")
+    check_error(capsys, ["quench", "--config", str(path), "--rate", "x"], 2, "error: --rate x: ")
+
+
 def test_help_shows_defaults_and_units(capsys):
     cli.main(["sweep", "--help"])
     text = " ".join(capsys.readouterr().out.split())
@@ -246,8 +265,9 @@ def test_json_from_the_run_file(stand_in, capsys, run_file):
     ("text", "message"),
     [
         ("[quensh]\nrate = 1\n", "unknown key 'quensh'.*did you mean quench"),
-        ("[quench]\nrat = 1\n", "unknown option 'rat'"),
-        ("[quench]\nrate = 'fast'\n", "--rate fast"),
+        ("[quench]\nrat = 1\n", r"run.toml: \[quench\]: unknown option 'rat'; did you mean rate\?"),
+        ("[quench]\nrate = 'fast'\n", r"run.toml: \[quench\]: rate = fast: .*valid number"),
+        ("[quench]\nsupercell = 2\n", r"supercell = 2: expected a list of 3, as in \[2, 2, 2\]"),
         ("json = 3\n", "json = 3: expected true or false"),
         ("log_level = 'loud'\n", "--log-level loud: expected debug, info, warning, error"),
         ("[quench\n", "not TOML"),
@@ -354,15 +374,34 @@ SOURCE = "[[train.sample.source]]\nkind = 'md'\nname = 'a'\n"
         ("[train]\ntime-step = 3\n", "unknown key 'time_step'.*did you mean timestep"),
         ("[train]\nqqq = 3\n", r"'qqq' in \[train\]; expected an option of \[train.sample\], "),
         ("[train.smaple]\nframes = 3\n", r"'smaple' in \[train\]; did you mean sample\?"),
-        ("[train.sample]\nfraems = 3\n", "unknown option 'fraems'; did you mean frames"),
+        (
+            "[train.sample]\nfraems = 3\n",
+            r"run.toml: \[train.sample\]: unknown option 'fraems'; did you mean frames\?",
+        ),
+        ("[train]\nframes = 'x'\n", r"run.toml: \[train\]: frames = x: .*valid integer"),
         ("[train]\nsample = 3\n", r"'train.sample' must be a table: write \[train.sample\]"),
         ("train = 3\n", r"'train' must be a table: write \[train\]"),
         ("[trian]\nseed = 3\n", "unknown key 'trian'.*did you mean train"),
         (
             SOURCE + SEGMENT % "-1",
-            r"run.toml: source\[0\].segment\[1\].time = -1: .*greater than 0",
+            r"run.toml: \[train.sample\]: source\[0\].segment\[1\].time = -1: .*greater than 0",
         ),
-        (SOURCE + SEGMENT % "1, tmie = 2", r"source\[0\].segment\[1\].tmie: unknown key"),
+        (SOURCE + SEGMENT % "1, tmie = 2", r"segment\[1\].tmie: unknown key; did you mean time\?"),
+        (SOURCE + SEGMENT % "1" + "\natms = 2", r"source\[0\].atms: unknown key; did .* atoms\?"),
+        (
+            SOURCE + "segment = [{time = 1, temperature = 600}]",
+            r"segment\[0\].temperature = 600: expected a list of 2, as in \[600, 600\]",
+        ),
+        (SOURCE + "segment = {time = 1}", r"source\[0\].segment: expected a list of tables: "),
+        (
+            "[[train.sample.source]]\nkind = 'strain'\nname = 'a'\nframes = 3\nof = 'melt'\n",
+            r"source\[0\].of = melt: expected a list, as in \[\"melt\"\]",
+        ),
+        ("[train]\nreference = 'vasp'\n" + SOURCE, "reference = vasp: expected a table"),
+        (
+            "[train.reference]\nknid = 'mace'\n" + SOURCE,
+            r"run.toml: \[train\]: reference.knid: unknown key; did you mean kind\?",
+        ),
         (SOURCE + "segment = [{time = 1}]", r"source\[0\].segment\[0\].temperature is missing"),
         (SOURCE + "segment = []", r"source\[0\].segment = \[\]: .*at least 1"),
         (SOURCE, r"source\[0\].segment is missing"),

@@ -225,3 +225,17 @@ def test_bad_card_is_one_line(tmp_path):
     (tmp_path / "card.json").write_text("{")
     with pytest.raises(UsageError, match=r"--card .*card\.json: .*expected the JSON card"):
         export(options(tmp_path / "out", card=tmp_path / "card.json"))
+
+
+@pytest.mark.parametrize("content", ["half", "noise", "text"])
+def test_what_is_no_model_is_refused_in_plain_words(tmp_path, content):
+    """Without what torch or pickle make of it."""
+    path = tiny_mace.write(tmp_path / "a.model", numbers=[3, 16])
+    half = path.read_bytes()[: path.stat().st_size // 2]
+    noise = b"\x80\x02G?\xdf\xe8\x88\xa8\x0c\x8eX." + bytes(50)
+    path.write_bytes({"half": half, "noise": noise, "text": b"0.5\n"}[content])
+    with pytest.raises(UsageError) as told:
+        export(ExportOptions(model=str(path), output=tmp_path / "out"))
+    assert str(told.value) == (
+        f"--model {path}: not a MACE model, or one that was cut off; give a whole .model of MACE's"
+    )

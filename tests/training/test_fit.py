@@ -21,8 +21,9 @@ pytest.importorskip("mace", reason="needs the [mace] extra")
 from lbpsi_driver import potential
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import e0s, mace_run
-from lbpsi_driver.training.fit import configuration, fit
+from lbpsi_driver.training.fit import fit
 from lbpsi_driver.training.frames import read_frames, write_frames
+from lbpsi_driver.training.mace_config import configuration
 from lbpsi_driver.training.models import mace_calculator
 from lbpsi_driver.training.options import FitOptions
 
@@ -99,7 +100,7 @@ def test_model_has_the_errors_that_are_reported(scratch, data):
     assert json.loads((folder / "fit.json").read_text())["sha256"] == result.sha256
     assert (folder / "losses.png").stat().st_size > 10_000
     curve = [row["loss"] for row in lines(folder) if row["mode"] == "eval"]
-    assert result.best_epoch == int(np.argmin(curve[1:]))
+    assert result.best_epoch == 1 + int(np.argmin(curve[1:]))
 
 
 def test_model_is_exported_as_it_is(scratch, tmp_path):
@@ -172,7 +173,7 @@ def test_refit_leaves_no_shift_and_patience_keeps_the_best(scratch, data, tmp_pa
         )
     )
     assert result.ended == "patience"
-    assert result.best_epoch == 0
+    assert result.best_epoch == 1
     assert 4 <= result.epochs < 100
     assert result.valid.stress is None
     assert result.foundation_sha256 == before.sha256
@@ -241,6 +242,87 @@ def test_multihead_replays_the_foundations_data(scratch, data, tmp_path):
     assert "ema_decay=0.9," in log.read_text()
 
 
+def reached(folder: Path) -> int:
+    """How many epochs MACE has told of."""
+    found = (folder / "mace" / "results").glob("*.txt")
+    rows = [line for path in found for line in path.read_text().splitlines()]
+    return sum('"mode": "eval"' in line and '"epoch": null' not in line for line in rows)
+
+
+def kill(options: FitOptions, epochs: int) -> None:
+    """Begin or continue a fit, and kill it after so many more epochs."""
+    wanted = reached(options.output) + epochs
+    process = forked.start(fit, options)
+    deadline = time.monotonic() + 300
+    while reached(options.output) < wanted:
+        assert process.is_alive()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    before = reached(options.output)
+    time.sleep(0.3)
+    assert reached(options.output) == before, "MACE went on when its parent was killed"
+
+
+def test_fit_that_is_killed_on_a_plateau_goes_on_there(scratch, data, tmp_path, capfd, monkeypatch):
+    """A model that is right already, at a rate that grows: each epoch is worse than the one before.
+
+    MACE alone would go on from the first, and make the model of the last.
+    """
+    _, before = scratch
+    frames = read_frames(data)
+    calculator = mace_calculator([str(before.model)], dtype="float64")
+    for atoms in frames:
+        atoms.info["REF_energy"] = calculator.get_potential_energy(atoms)
+        atoms.info["REF_stress"] = calculator.get_stress(atoms)
+        atoms.arrays["REF_forces"] = calculator.get_forces(atoms)
+    write_frames(tmp_path / "own.extxyz", frames)
+    options = FitOptions(
+        data=(tmp_path / "own.extxyz",),
+        output=tmp_path / "run",
+        foundation=str(before.model),
+        multihead=False,
+        e0s="keep",
+        epochs=16,
+        patience=16,
+        rate=1e-4,
+        decay=1.4,
+        batch=4,
+        average=None,
+        threads=1,
+        doubts="warn",
+    )
+    kill(options, 5)
+    kill(options, 3)
+    done = max(row["epoch"] for row in lines(options.output) if row["epoch"] is not None) + 1
+    monkeypatch.setenv("LBPSI_PROGRESS", "plain")
+    capfd.readouterr()
+    result = fit(options)
+    shown = re.search(r"fit: (\d+) % (\d+)/16 epochs", capfd.readouterr().err)
+    rows = [row for row in lines(options.output) if row["mode"] == "eval"]
+    epochs = [row["epoch"] for row in rows]
+    starts = [epochs[i + 1] for i, epoch in enumerate(epochs[:-1]) if epoch is None]
+    # the last checkpoint may be half written
+    assert 4 <= starts[1] <= 6
+    assert done - 1 <= starts[2] <= done
+    assert int(shown[2]) == starts[2] + 1
+    assert int(shown[1]) == round(100 * int(shown[2]) / 16)
+    assert (epochs[-1], result.epochs, result.best_epoch) == (15, 16, 1)
+
+    checkpoints = {epoch_of(path): path for path in options.output.rglob("checkpoints/*.pt")}
+    assert set(checkpoints) <= {0, 14, 15}
+    newest = pytest.importorskip("torch").load(checkpoints[15])
+    assert newest["optimizer"]["param_groups"][0]["lr"] == pytest.approx(1e-4 * 1.4**15)
+
+    curve = {row["epoch"]: row for row in rows}
+    valid = [atoms for atoms in frames if atoms.info["split"] == "valid"]
+    rmse = np.sqrt(np.mean((evaluated(result.model, valid)[1] - labels(valid)[1]) ** 2))
+    assert curve[0]["rmse_f"] < 0.5 * curve[15]["rmse_f"]
+    assert result.valid.forces == pytest.approx(curve[0]["rmse_f"])
+    assert curve[0]["rmse_f"] == pytest.approx(rmse, rel=0.02)
+
+
 def test_killed_fit_goes_on(data, tmp_path):
     """Killed in stage two, the newest checkpoint cut off besides."""
     table = {**TINY, "epochs": 14, "stage_two": 5, "threads": 1, "rate": 0.003, "radial": [8]}
@@ -252,23 +334,8 @@ def test_killed_fit_goes_on(data, tmp_path):
     )
     command = [sys.executable, "-m", "lbpsi_driver", "train", "fit", "--config", str(config)]
 
-    def reached() -> int:
-        found = (tmp_path / "run" / "mace" / "results").glob("*.txt")
-        rows = [line for path in found for line in path.read_text().splitlines()]
-        return sum('"mode": "eval"' in line and '"epoch": null' not in line for line in rows)
-
     given = {key: tuple(value) if key == "radial" else value for key, value in table.items()}
-    process = forked.start(fit, FitOptions(data=(data,), output=tmp_path / "run", **given))
-    deadline = time.monotonic() + 300
-    while reached() < 9:
-        assert process.is_alive()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.join()
-    before = reached()
-    time.sleep(0.3)
-    assert reached() == before, "MACE went on when its parent was killed"
+    kill(FitOptions(data=(data,), output=tmp_path / "run", **given), 9)
     newest = max((tmp_path / "run" / "mace" / "checkpoints").glob("*_swa.pt"), key=epoch_of)
     newest.write_bytes(newest.read_bytes()[:-1000])
 
@@ -278,10 +345,11 @@ def test_killed_fit_goes_on(data, tmp_path):
     epochs = [row["epoch"] for row in lines(tmp_path / "run") if row["mode"] == "eval"]
     starts = [epochs[i + 1] for i, epoch in enumerate(epochs[:-1]) if epoch is None]
     assert starts[0] == 0
-    assert starts[1] >= 5
+    # the checkpoint of the ninth epoch was cut off, that of a tenth may be half written
+    assert starts[1] >= 8
     assert result["epochs"] == 14
     assert epochs[-1] == 13
-    assert result["best_epoch"] >= 5
+    assert result["best_epoch"] > 5
     model = tmp_path / "run" / "fitted.model"
     assert model.read_bytes() == (tmp_path / "run/mace/fitted_stagetwo.model").read_bytes()
     valid = [atoms for atoms in read_frames(data) if atoms.info["split"] == "valid"]
@@ -320,7 +388,7 @@ def test_failure_is_told_in_maces_last_words(data, tmp_path):
         ({"replay": "here"}, "--replay: goes with a foundation"),
         ({"e0s": "keep"}, "--e0s keep.*--foundation"),
         ({"stage_two": 5, "epochs": 5}, "--stage-two 5.*--epochs 5"),
-        ({"batch": 17}, "--batch 17: there are 16 frames"),
+        ({"batch": 17}, "--batch 17: larger than the training set of 16 frames"),
         (
             {"foundation": tiny_mace.SHIPPED, "replay": "a", "multihead": False},
             "--replay: goes with",
@@ -392,16 +460,31 @@ def test_options_that_a_foundation_overrides_are_named(data, tmp_path, caplog):
     )
     with caplog.at_level(logging.WARNING):
         fit(options, dry_run=True)
-    assert "--channels has no effect" in caplog.text
+    assert "--channels has no effect: a fine-tuned model keeps" in caplog.text
 
 
 def test_a_loss_that_is_no_number_leaves_no_model_later_either(tmp_path):
     results = tmp_path / "mace" / "results"
     results.mkdir(parents=True)
-    row = {"mode": "eval", "head": "Default", "epoch": 4, "time": 1.0}
+    row = {"mode": "eval", "head": "Default", "epoch": 3, "time": 1.0}
     row |= {"loss": float("nan"), "rmse_e_per_atom": 0.1, "rmse_f": 0.1}
     (results / "a_run-1_train.txt").write_text(json.dumps(row) + "\n")
     training = mace_run.Training(tmp_path, "a", 1, 5, 9, None, 1)
     with pytest.raises(UsageError, match="no longer a number at epoch 4; give a lower --rate"):
-        training.carry_out(print)
+        training.begin()
     assert list(tmp_path.rglob("*.model")) == []
+
+
+def test_one_composition_leaves_e0s_open(data, tmp_path, caplog):
+    frames = [atoms for atoms in read_frames(data) if atoms.info["trajectory"] in ("run1", "run4")]
+    write_frames(tmp_path / "one.extxyz", frames)
+    options = FitOptions(data=(tmp_path / "one.extxyz",), output=tmp_path / "run", **TINY)
+    with caplog.at_level(logging.WARNING):
+        fit(options, dry_run=True)
+    (told,) = (record.message for record in caplog.records)
+    assert re.match(r"E0s: the data has one composition of 3 elements, .* lone atoms", told)
+    caplog.clear()
+    foundation = tiny_mace.write(tmp_path / "tiny.model", numbers=[3, 15, 16])
+    update = {"foundation": str(foundation), "multihead": False, "output": tmp_path / "more"}
+    fit(options.model_copy(update=update), dry_run=True)
+    assert "E0s" not in caplog.text

@@ -15,6 +15,7 @@ import toy_labels
 import troubled_calculator as troubled
 from ase.calculators.lj import LennardJones
 
+from lbpsi_driver import manifest, potential
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import frames as store
 from lbpsi_driver.training.label import digest_of, label
@@ -308,3 +309,20 @@ def test_mace_model_by_its_shipped_name(tmp_path):
         assert atoms.info[store.ENERGY] == pytest.approx(bare.get_potential_energy(), abs=1e-5)
         assert np.abs(atoms.arrays[store.FORCES] - bare.get_forces()).max() < 1e-4
         assert atoms.info[store.STRESS] == pytest.approx(bare.get_stress(), abs=1e-6)
+
+
+@pytest.mark.mace
+def test_a_model_of_a_shipped_name_is_known_by_its_content(tmp_path, monkeypatch):
+    """Another version of this package may ship another model by the name."""
+    pytest.importorskip("mace", reason="needs the [mace] extra")
+    model = tiny_mace.write(tmp_path / "toy.model", numbers=[3, 5, 15, 16, 53])
+    monkeypatch.setattr(potential, "shipped", lambda: {"toy": model})
+    one = options(tmp_path, bare_frames(2), reference={"kind": "mace", "model": "toy"})
+    result = label(one)
+    assert f"toy sha256:{manifest.sha256(model)[:12]}" in result.references[0]
+    assert label(one) == result
+    tiny_mace.write(model, numbers=[3, 5, 15, 16, 53], seed=2)
+    with pytest.raises(UsageError, match=r"other content of --reference\.model; .*--force"):
+        label(one)
+    with pytest.raises(UsageError, match=r"reference\] model = none: neither a file nor a shipped"):
+        label(options(tmp_path, reference={"kind": "mace", "model": "none"}, output=tmp_path / "b"))

@@ -24,8 +24,8 @@ import tiny_mace
 from lbpsi_driver import config, manifest
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.structure import read_cell
+from lbpsi_driver.training import dataset, pool, trajectories
 from lbpsi_driver.training import frames as store
-from lbpsi_driver.training import pool, trajectories
 from lbpsi_driver.training import sample as stage
 from lbpsi_driver.training.options import SampleOptions
 
@@ -313,7 +313,10 @@ def test_jobs_that_fail_or_die_are_told_apart(capfd):
     died = pool.run("sample", os._exit, {"c": (3,)}, 1)
     assert "a process was killed" in died["c"].error
     assert pool.run("sample", int, {}, 2) == {}
-    assert "2/2" in capfd.readouterr().err
+    # what failed is not done
+    shown = capfd.readouterr().err
+    assert "1/2 a" in shown
+    assert "2/2" not in shown
 
 
 LONG = {"segment": [COLD | {"time": 0.25}], "every": 0.005}
@@ -415,9 +418,9 @@ FILE = {"kind": "file", "name": "there", "path": CELL}
           {"kind": "strain", "name": "u", "of": ["s"], "frames": 1}], {}, "source u: of = s: no"),
         ([FILE | {"path": "no.extxyz"}], {}, "source there: path = no.extxyz: no such file"),
         ([md("a", data="no.data")], {}, "source a: data = no.data: no such file"),
-        ([quench("q", "lj.in") | {"quench": {"rat": 3}}], {}, "source q: unknown option 'rat'"),
+        ([quench("q", "lj.in") | {"quench": {"rat": 3}}], {}, "source q: quench: .*'rat'; did you"),
         ([quench("q", "lj.in") | {"quench": {"seed": 3}}], {}, "source q: quench.seed: .*leave it"),
-        ([quench("q", "lj.in") | {"quench": {"rate": -1}}], {}, "source q: --rate -1"),
+        ([quench("q", "lj.in") | {"quench": {"rate": -1}}], {}, "source q: quench: rate = -1: "),
         ([md("a", every=0.06)], {}, "source a: every = 0.06 ps: its segments last 0.05 ps"),
         ([md("a", segment=[COLD | {"volume": [1, 2]}])], {"reference": {"kind": "vasp"}},
          "source a: volume = .*VASP holds the volume or the pressure"),
@@ -586,6 +589,7 @@ def test_a_changed_source_is_refused_then_run_anew(tmp_path):
     one = options(tmp_path, md("a"), md("b"))
     stage._claim_sources(one, tmp_path / "sources", "hash")
     run_alone(one)
+    run_alone(options(tmp_path, md("b")))
     stage._claim_sources(one.model_copy(update={"frames": 3}), tmp_path / "sources", "other hash")
     assert len(steps(tmp_path / "sources" / "a")) == 5
     changed = options(tmp_path, md("a", every=0.02), md("b", split="test"))
@@ -602,6 +606,58 @@ def test_a_changed_source_is_refused_then_run_anew(tmp_path):
     copy.write_bytes(CELL.read_bytes() + b"\n")
     with pytest.raises(UsageError, match="another source b"):
         stage._claim_sources(options(tmp_path, md("b", data=copy)), tmp_path / "sources", "hash")
+
+
+def test_a_source_that_failed_before_its_first_frame_is_corrected(tmp_path):
+    # a reference that has nothing to say, and a cell too dense to be packed
+    broken = REFERENCE | {"arguments": REFERENCE["arguments"] | {"sigma": "wide"}}
+    dense = {key: value for key, value in md("dense").items() if key != "data"}
+    dense |= {"units": "Li=2,S=1", "density": 400.0}
+    first = options(tmp_path, md("mute"), dense, reference=broken)
+    stage._claim_sources(first, tmp_path / "sources", "hash")
+    with pytest.raises(UsageError, match=r"^source dense: density = 400: .*lower density"):
+        stage.run_sources(first, tmp_path / "sources")
+    assert (tmp_path / "sources" / "mute" / "stopped").is_file()
+    sparse = dense | {"density": 1.0}
+    right = options(tmp_path, md("mute"), sparse | {"data": CELL, "units": None})
+    stage._claim_sources(right, tmp_path / "sources", "hash")
+    stage.run_sources(right, tmp_path / "sources")
+    for name in ("mute", "dense"):
+        assert len(steps(tmp_path / "sources" / name)) == 5
+    # nor is a corrected source confused with its predecessor from then on
+    with pytest.raises(UsageError, match="another source mute"):
+        stage._claim_sources(first, tmp_path / "sources", "hash")
+
+
+@pytest.mark.parametrize("file", ["quench/trajectory.dump", "vasp/01/OUTCAR", "trajectory.extxyz"])
+def test_what_was_run_is_never_taken_for_nothing(tmp_path, file):
+    path = tmp_path / file
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+    assert not trajectories.has_frames(tmp_path)
+    path.write_text("something\n")
+    assert trajectories.has_frames(tmp_path)
+
+
+PACKED = {"kind": "md", "name": "a", "segment": [COLD], "every": 0.01}
+
+
+@pytest.mark.parametrize(
+    ("cell", "message"),
+    [
+        ({"atoms": 61}, r"^source a: atoms = 61: .*; give atoms = \d+.*, or count building"),
+        ({"composition": "30Li2S-70Xy"}, r"^source a: composition = 30Li2S-70Xy: 'Xy' is no known"),
+        ({"units": "Li=1,S=1"}, r"^source a: units = Li=1,S=1: charges sum to -1 e"),
+        ({"units": "Li=2,S"}, r"^source a: units = Li=2,S: 'S': expected"),
+    ],
+)
+def test_cells_that_cannot_be_made_are_told_in_words_of_the_run_file(tmp_path, cell, message):
+    # a good source stands before it, and does not run
+    one = options(tmp_path / "new", md("good"), PACKED | cell)
+    with pytest.raises(UsageError, match=message) as caught:
+        stage.sample(one)
+    assert "--" not in str(caught.value)
+    assert not (tmp_path / "new").exists()
 
 
 def test_trajectories_without_a_record_are_taken(tmp_path, caplog):
@@ -637,7 +693,11 @@ def test_one_trajectory_is_for_training_and_says_so(tmp_path, caplog):
     frames = [ase.Atoms("Li", info={store.TRAJECTORY: "a"}) for _ in range(3)]
     stage._split(one, frames, ["a"] * 3)
     assert {frame.info[store.SPLIT] for frame in frames} == {"train"}
-    assert "no trajectory is left for valid and test" in caplog.text
+    assert "no trajectory is left for valid and test (train fit refuses these" in caplog.text
+    # fit does so indeed
+    data = [frame.copy() for frame in frames]
+    with pytest.raises(UsageError, match="no frame is for validation"):
+        dataset.split(dataset.Frames(tuple(data), ("a",) * 3), 0.1, 1)
     caplog.clear()
     stage._split(one.model_copy(update={"valid": 0.0, "test": 0.0}), frames, ["a"] * 3)
     assert caplog.text == ""
@@ -658,6 +718,11 @@ def test_elements_that_the_model_lacks_are_named(tmp_path):
     driven = options(tmp_path, md("x", data=tmp_path / "a.extxyz", calculator="model"))
     with pytest.raises(UsageError, match="the model has no Ge"):
         run_alone(driven)
+    # the stage refuses before any source runs
+    both = options(tmp_path / "both", md("good"), md("x", data=tmp_path / "a.extxyz"))
+    with pytest.raises(UsageError, match=r"^source x: --model lbpsi-small: has no Ge; it knows Li"):
+        stage.sample(both)
+    assert not list((tmp_path / "both").rglob("trajectory.extxyz"))
 
 
 @pytest.mark.mace

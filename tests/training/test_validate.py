@@ -10,8 +10,8 @@ from ase.calculators.lj import LennardJones
 
 from lbpsi_driver import structure
 from lbpsi_driver.config import BuildOptions, UsageError
+from lbpsi_driver.training import deck_runs, parity
 from lbpsi_driver.training import frames as store
-from lbpsi_driver.training import parity
 from lbpsi_driver.training.options import ValidateOptions
 
 pytestmark = pytest.mark.mace
@@ -329,10 +329,50 @@ def test_bad_input_is_one_line(tmp_path, model, toy, calculator):
         store.write_frames(bad, changed)
         refuse(match, data=(bad,))
     refuse("60 frames.*dump_every", own_frames=100, own_time=6.0)
-    refuse("--hold -1", quench={"hold": -1.0}, quench_frames=1)
-    refuse("unknown option 'hodl'", quench={"hodl": 1.0}, quench_frames=1)
+    refuse("^quench: hold = -1", quench={"hold": -1.0}, quench_frames=1)
+    refuse("^quench: unknown option 'hodl'; .* hold", quench={"hodl": 1.0}, quench_frames=1)
+    refuse(r"^--data nothere.xyz: No such file", data=("nothere.xyz",))
+    refuse(r"^cell\[1\]: data = no.data: no such file", cell=({}, {"data": "no.data"}))
+    refuse(r"^cell\[0\]: atoms = 61: .* give atoms = ", cell=({"atoms": 61},))
+    foreign = {"units": "Li=2,S=1,GeS2=1"}
+    refuse(r"^cell\[0\]: --model .*: has no Ge; it knows", cell=(foreign,), quench_frames=1)
     refuse("no --data: no frame of split 'test'", data=())
     refuse("neither a file nor a shipped model", model="nosuch")
     validate(ValidateOptions(**good), dry_run=True)
     validate(ValidateOptions(**(good | {"data": (), "independent_frames": 0})), dry_run=True)
+    with pytest.raises(UsageError, match=r"^--data nothere.xyz: No such file"):
+        validate(ValidateOptions(**(good | {"data": ("nothere.xyz",)})))
     assert not (tmp_path / "out").exists()
+
+
+def test_a_dry_run_counts_all_runs_and_labels(tmp_path, model, toy, calculator, caplog):
+    from lbpsi_driver.training.validate import validate
+
+    caplog.set_level("INFO", "lbpsi_driver")
+    path = data_file(tmp_path, toy, LennardJones(**LJ))
+    given = OFF | {"own_frames": 10, "own_time": 4.0, "quench_frames": 7, "drift_time": 2.0}
+    given |= {
+        "quench": {"rate": 100, "hold": 2.0, "equilibrate": 3.0, "high": 1300},
+        "npt": {"equilibration": 1.5},
+        "short_range_points": 5,
+    }
+    options = ValidateOptions(model=model, data=(path,), output=tmp_path / "out", **given)
+    assert validate(options, dry_run=True) is None
+    # 0.5 warming, twice 10 of ramps; NPT of 4 after 1.5; NVE in two precisions
+    assert "cell1: 35 ps of MD by the model: melt-quench 25.5" in caplog.text
+    assert "NPT equilibration 1.5, NPT 4, NVE in two precisions 4" in caplog.text
+    elements = len(deck_runs.elements_of(options.cell[0]))
+    pairs = elements * (elements + 1) // 2
+    assert f"at most {10 + 7 + 2 * 5 * pairs} labels" in caplog.text
+
+
+def test_a_reference_that_cannot_label_is_refused_before_any_dynamics(tmp_path, model, toy):
+    from lbpsi_driver.training.validate import validate
+
+    path = data_file(tmp_path, toy, LennardJones(**LJ))
+    reference = {"kind": "ase", "calculator": "ase.calculators.lj:LenardJones"}
+    given = OFF | {"own_frames": 1, "own_time": 4.0, "reference": reference}
+    options = ValidateOptions(model=model, data=(path,), output=tmp_path / "out", **given)
+    with pytest.raises(UsageError, match=r"LenardJones; did you mean LennardJones\?$"):
+        validate(options)
+    assert not (tmp_path / "out" / "cells").exists()

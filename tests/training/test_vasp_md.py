@@ -176,6 +176,7 @@ def test_other_settings_make_another_trajectory(tmp_path):
 
     sample_with(options(tmp_path))
     sample_with(options(tmp_path))
+    (tmp_path / "claims" / "melt" / "trajectory.extxyz").write_text("frames\n")
     own = tmp_path / "own.toml"
     own.write_text("[incar]\nENCUT = 400\n[sampling]\nENCUT = 300\n[potcar]\n")
     changed = options(tmp_path)

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_mace
 import troubled_calculator as troubled
 from ase.build import bulk
 from ase.calculators.lj import LennardJones
 
+from lbpsi_driver.config import UsageError
 from lbpsi_driver.training.calculators import LabelError, Worker, WorkerCalculator, WorkerError
 from lbpsi_driver.training.options import Reference
 
@@ -107,12 +109,49 @@ def test_killed_in_the_midst_of_a_frame(monkeypatch, tmp_path):
     [
         ({"python": Path("/nowhere/python")}, r"python = /nowhere/python: No such file.*interpr"),
         ({"calculator": "no_such_module:Thing"}, r"No module named 'no_such_module'; install its"),
+        (
+            {"calculator": "ase.calculators.lj:LennardJone"},
+            r"^\[train.reference\] calculator = ase.calculators.lj:LennardJone: "
+            r"ase.calculators.lj has no LennardJone; did you mean LennardJones\?$",
+        ),
+        (
+            {"calculator": "ase.calculators.lj:Qqq"},
+            r"ase.calculators.lj has no Qqq; it has Lennard",
+        ),
+        (
+            {"calculator": "ase.calculators.ljj:LennardJones"},
+            r"ase.calculators has no module ljj; did you mean lj\?$",
+        ),
+        ({"calculator": "ase.calc.lj:LennardJones"}, r"ase has no module calc; did .* calculators"),
+        ({"arguments": {"rc": "far"}}, r"TypeError: .*; see to \[train.reference\]$"),
     ],
 )
 def test_what_cannot_start_says_why(change, message):
     reference = LENNARD_JONES.model_copy(update=change)
     with pytest.raises(WorkerError, match=message), Worker(reference):
         pass
+
+
+def test_a_model_that_is_not_there_is_named_as_in_the_run_file():
+    reference = Reference(kind="mace", model="no.model")
+    with pytest.raises(UsageError, match=r"^\[train.reference\] model = no.model: neither a file"):
+        Worker(reference)
+
+
+@pytest.mark.mace
+def test_elements_that_the_reference_lacks(tmp_path):
+    pytest.importorskip("mace", reason="needs the [mace] extra")
+    path = tiny_mace.write(tmp_path / "tiny.model", numbers=[3, 16])
+    with Worker(Reference(kind="mace", model=str(path))) as worker:
+        assert worker.elements == ["Li", "S"]
+        worker.refuse_unknown(["S", "Li", "S"])
+        with pytest.raises(
+            UsageError, match=r"tiny.model\) has no Ge: it knows Li, S; leave Ge out"
+        ):
+            worker.refuse_unknown(["Li", "Ge"])
+    with Worker(LENNARD_JONES) as worker:
+        assert worker.elements is None
+        worker.refuse_unknown(["Ge"])
 
 
 def test_relative_paths_are_those_of_the_parent(tmp_path, monkeypatch):

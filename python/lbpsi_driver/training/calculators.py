@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,8 @@ from lbpsi_driver.training.options import Reference
 SCRIPT = Path(__file__).with_name("worker.py")
 
 _LAST_LINES = 20
+_MOST_NAMED = 20
+"""Elements of a reference that an error lists; a universal model knows some ninety."""
 
 
 class WorkerError(UsageError):
@@ -53,6 +55,8 @@ class Worker:
         Reference and interpreter, for messages.
     versions : dict of str to str or None
         Of the reference's packages, known once it has started.
+    elements : list of str or None
+        Those that the reference knows; None where it doesn't tell.
 
     Raises
     ------
@@ -96,6 +100,7 @@ class Worker:
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
         self.versions: dict[str, str | None] = {}
+        self.elements: list[str] | None = None
 
     def _listen(self) -> None:
         assert self._process.stderr is not None
@@ -112,11 +117,45 @@ class Worker:
         reply = self._exchange(self._order)
         if "error" in reply:
             self.close()
-            mend = "its package there or name another interpreter in [train.reference] python"
-            if self._order["kind"] == "cp2k":
-                mend = "CP2K (Debian: cp2k) or give [train.reference] command"
-            raise WorkerError(f"{self.name}: {reply['error']}; install {mend}")
+            raise WorkerError(self._explain(reply["error"], reply["cause"]))
         self.versions = reply["ready"]
+        self.elements = reply["elements"]
+
+    def _explain(self, error: str, cause: str) -> str:
+        """Say why it can't start, and what mends that."""
+        if cause == "order":
+            return f"[train.reference] {error}"
+        mend = "see to [train.reference]"
+        if self._order["kind"] == "cp2k":
+            mend = "install CP2K (Debian: cp2k) or give [train.reference] command"
+        elif cause == "package":
+            mend = (
+                "install its package there or name another interpreter in [train.reference] python"
+            )
+        return f"{self.name}: {error}; {mend}"
+
+    def refuse_unknown(self, elements: Iterable[str]) -> None:
+        """Refuse elements that the reference lacks, where it tells which it knows.
+
+        Parameters
+        ----------
+        elements : iterable of str
+            Chemical symbols.
+
+        Raises
+        ------
+        UsageError
+            One line that names the first of them and what the reference knows.
+        """
+        lacking = [] if self.elements is None else sorted(set(elements) - set(self.elements))
+        if self.elements is not None and lacking:
+            what = self._order["calculator" if self._order["kind"] == "ase" else "model"]
+            many = len(self.elements) > _MOST_NAMED
+            known = f"{len(self.elements)} others" if many else ", ".join(self.elements)
+            raise UsageError(
+                f"the reference ({self._order['kind']} {what}) has no {lacking[0]}: it knows"
+                f" {known}; leave {lacking[0]} out or give another [train.reference]"
+            )
 
     @property
     def alive(self) -> bool:
@@ -243,7 +282,7 @@ def _order(reference: Reference) -> dict[str, Any]:
     if reference.kind == "cp2k":
         order |= cp2k.order(reference)
     elif reference.kind == "mace":
-        order["model"] = str(potential.resolve(reference.model))
+        order["model"] = str(potential.resolve(reference.model, "[train.reference] model ="))
     elif Path(reference.model).exists():
         order["model"] = str(Path(reference.model).absolute())
     return order

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,9 @@ class Crew:
         self, reference: Reference, tasks: Sequence[Task], folder: Path, number: int
     ) -> None:
         self._reference = reference
+        # Each element with the first frame that has it.
+        pairs = ((symbol, task) for task in reversed(tasks) for symbol in set(task.atoms.symbols))
+        self._elements = dict(pairs)
         self._folder = folder
         self._tasks: queue.SimpleQueue[Task] = queue.SimpleQueue()
         for task in tasks:
@@ -80,8 +84,8 @@ class Crew:
 
         Raises
         ------
-        WorkerError
-            A worker that can't start.
+        UsageError
+            A worker that can't start, or a frame with an element that the reference lacks.
         """
         for thread in self._threads:
             thread.start()
@@ -94,6 +98,7 @@ class Crew:
         except BaseException:
             # Nobody waits for the frames that are under way.
             self._end(Worker.kill)
+            self._leave_no_empty_folders()
             raise
         self._end(Worker.close)
 
@@ -106,6 +111,12 @@ class Crew:
         for thread in self._threads:
             thread.join(timeout=10)
 
+    def _leave_no_empty_folders(self) -> None:
+        """Leave nothing of workers that never started: their reference may be another next time."""
+        for folder in (*(self._folder / str(n) for n in range(self._number)), self._folder):
+            with suppress(OSError):
+                folder.rmdir()
+
     def _start(self, number: int) -> Worker:
         folder = self._folder / str(number)
         with manifest.writing(folder):
@@ -116,6 +127,11 @@ class Crew:
             if self._stopped.is_set():
                 worker.kill()
         worker.start()
+        for symbol, task in self._elements.items():
+            try:
+                worker.refuse_unknown([symbol])
+            except UsageError as err:
+                raise UsageError(f"frame {task.number} ({task.frame_id}): {err}") from err
         return worker
 
     def _serve(self, number: int) -> None:

@@ -13,48 +13,23 @@ from pathlib import Path
 
 import ase
 import numpy as np
-from ase import units
 from ase.stress import full_3x3_to_voigt_6_stress
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import frames as store
-from lbpsi_driver.training import stress_sign
-from lbpsi_driver.training.frames import ENERGY, FORCES, ID, SPLIT, STRESS, TEMPERATURE, TRAJECTORY
+from lbpsi_driver.training import label_units, stress_sign
+from lbpsi_driver.training.frames import ENERGY, FORCES, ID, SPLIT, STRESS, TRAJECTORY
 from lbpsi_driver.training.options import Doubts
+from lbpsi_driver.training.pair_fit import fit_pairs
 
 SPLITS = ("train", "valid", "test")
-
-ENERGY_UNITS = {
-    "Hartree": units.Hartree,
-    "Rydberg": units.Rydberg,
-    "kcal/mol": units.kcal / units.mol,
-    "kJ/mol": units.kJ / units.mol,
-    "meV": 1e-3,
-}
-"""Units that energies are found in by mistake, eV."""
-
-FORCE_UNITS = {
-    "Hartree/Bohr": units.Hartree / units.Bohr,
-    "Rydberg/Bohr": units.Rydberg / units.Bohr,
-    "kcal/mol/Å": units.kcal / units.mol,
-    "meV/Å": 1e-3,
-}
-"""Units that forces are found in by mistake, eV/Å; eV/Bohr is too near to be told by size."""
 
 DUPLICATE_A = 1e-3
 """Atoms of two frames that are no further apart, Å, make them one frame."""
 
-LEAST_ENERGY_GAP = 0.5
-"""eV/atom: energies that differ by less from those of like composition are physics, not units."""
-
-LEAST_FORCE_RATIO = 5.0
-WARM_K = 100.0
-"""Above it thermal forces can't be small: a relaxed frame is no frame in other units."""
-
 _FEWEST = 8
-_SPREADS = 8.0
 
 logger = logging.getLogger(__name__)
 
@@ -127,8 +102,8 @@ def check(
     UsageError
         One line that names the frame, what is wrong and how to mend it: labels that are missing
         or not finite, an element that the model lacks, frames or ids that are there twice, a
-        trajectory in two splits, energies or forces in other units than those of most frames, or
-        a stress of the wrong sign.
+        trajectory in two splits, energies or forces in other units than those of most frames,
+        energies in other units than forces, or a stress of the wrong sign.
     """
     called = list(names or (_name(atoms, number) for number, atoms in enumerate(frames)))
     for atoms, name in zip(frames, called, strict=True):
@@ -145,10 +120,15 @@ def check(
 
 
 def _refuse_unlikely(frames: Sequence[ase.Atoms], names: Sequence[str]) -> None:
-    if len(frames) >= _FEWEST:
-        _refuse_mixed_units(frames, names)
-        stresses = np.array([stress_of(atoms) for atoms in frames])
-        stress_sign.refuse_wrong(frames, compositions(frames), stresses, names)
+    if len(frames) < _FEWEST:
+        return
+    counts = compositions(frames)
+    label_units.refuse_odd_frames(frames, counts, names)
+    pairs = fit_pairs(frames)
+    if pairs is not None:
+        label_units.refuse_unlike_forces(frames, counts, names, pairs)
+    stresses = np.array([stress_of(atoms) for atoms in frames])
+    stress_sign.refuse_wrong(frames, counts, stresses, names, pairs)
 
 
 def refuse_unknown_elements(frames: Frames, elements: Sequence[str]) -> None:
@@ -351,67 +331,3 @@ def _refuse_divided_trajectories(frames: Sequence[ase.Atoms], names: Sequence[st
                 f" trajectory {atoms.info[TRAJECTORY]} is for {frames[before].info[SPLIT]}; frames"
                 " of a trajectory are too alike to be in two sets: give them one split"
             )
-
-
-def _refuse_mixed_units(frames: Sequence[ase.Atoms], names: Sequence[str]) -> None:
-    """Compare energies an atom with a fit by composition, and the size of the forces."""
-    atoms_each = np.array([len(atoms) for atoms in frames], dtype=float)
-    energies = np.array([float(atoms.info[ENERGY]) for atoms in frames]) / atoms_each
-    expected = _robust_fit(compositions(frames) / atoms_each[:, None], energies)
-    tolerance = max(_SPREADS * _spread(energies - expected), LEAST_ENERGY_GAP)
-    odd = np.abs(energies - expected) > tolerance
-    for number in np.flatnonzero(odd).tolist():
-        known = ENERGY_UNITS | {"eV an atom": atoms_each[number]}
-        gaps = {
-            name: abs(factor * energies[number] - expected[number])
-            for name, factor in known.items()
-        }
-        unit = min(gaps, key=lambda name: gaps[name])
-        if gaps[unit] < min(tolerance, 0.2 * abs(energies[number] - expected[number])):
-            raise UsageError(
-                f"{names[number]}: its energy of {energies[number]:.4g} an atom fits the others,"
-                f" {expected[number]:.4g} eV, only as {unit}; multiply it by {known[unit]:.6g}"
-            )
-    _refuse_mixed_forces(frames, names, ~odd)
-
-
-def _refuse_mixed_forces(
-    frames: Sequence[ase.Atoms], names: Sequence[str], sound: NDArray[np.bool_]
-) -> None:
-    sizes = np.array([np.sqrt(np.mean(atoms.arrays[FORCES] ** 2)) for atoms in frames])
-    logs = np.log(np.maximum(sizes, 1e-300))
-    middle, width = np.median(logs), max(_spread(logs), 0.25)
-    off = logs - middle
-    warm = np.array([float(atoms.info.get(TEMPERATURE, 0.0)) >= WARM_K for atoms in frames])
-    far = np.abs(off) > max(3 * width, np.log(LEAST_FORCE_RATIO))
-    for suspects in (far & sound & (off > 0), far & sound & warm & (off < 0)):
-        if not suspects.any():
-            continue
-        # Many tell their unit better than one, whose forces may be large or small anyway.
-        usual = float(np.median(off[suspects]))
-        gaps = {name: abs(usual + np.log(factor)) for name, factor in FORCE_UNITS.items()}
-        unit = min(gaps, key=lambda name: gaps[name])
-        if gaps[unit] < min(3 * width, 0.4 * abs(usual)):
-            number = int(np.flatnonzero(suspects)[0])
-            raise UsageError(
-                f"{names[number]}: its forces of {sizes[number]:.3g} rms fit the others,"
-                f" {np.exp(middle):.3g} eV/Å, only as {unit}; multiply them by"
-                f" {FORCE_UNITS[unit]:.6g}"
-            )
-
-
-def _robust_fit(design: NDArray[np.float64], target: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fit by least absolute deviations, which the lesser half can't draw away; what it expects."""
-    weights = np.ones(len(target))
-    expected = target
-    for _ in range(50):
-        roots = np.sqrt(weights)
-        solution = np.linalg.lstsq(design * roots[:, None], target * roots, rcond=None)[0]
-        expected = design @ solution
-        weights = 1 / np.maximum(np.abs(target - expected), 1e-6)
-    return expected
-
-
-def _spread(values: NDArray[np.float64]) -> float:
-    """Return the standard deviation as the median's, blind to outliers."""
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))

@@ -118,7 +118,7 @@ def foundation(path: Path, head: str | None = None) -> Foundation:
         raise UsageError(
             f"--foundation-head {head}: {path.name} has no such head; one of: {', '.join(known)}"
         )
-    model = potential.read_model(path)
+    model = potential.read_model(path, "--foundation")
     if type(model).__name__ != LIKE_MACE:
         raise UsageError(
             f"--foundation {path.name}: a {type(model).__name__}, and MACE continues a"
@@ -153,7 +153,7 @@ def energies(start: Foundation, frames: Sequence[ase.Atoms]) -> NDArray[np.float
     from mace import data
     from mace.tools import AtomicNumberTable, torch_geometric
 
-    model = potential.read_model(start.path).double().eval()
+    model = potential.read_model(start.path, "--foundation").double().eval()
     table = AtomicNumberTable(list(start.numbers))
     heads = potential.heads(start.path)
     keys = data.KeySpecification(info_keys={}, arrays_keys={})
@@ -224,7 +224,7 @@ def write(start: Foundation, target: Path, e0s: Mapping[str, float], dtype: str)
         Precision of the fit, and so of the energies.
     """
     torch = import_torch()
-    model = potential.read_model(start.path).to(getattr(torch, dtype))
+    model = potential.read_model(start.path, "--foundation").to(getattr(torch, dtype))
     table = model.atomic_energies_fn.atomic_energies
     row = table[potential.heads(start.path).index(start.head)] if table.ndim > 1 else table
     for place, element in enumerate(start.elements):

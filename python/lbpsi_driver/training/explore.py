@@ -152,7 +152,7 @@ def explore_source(
     asked = Committee(committee, dtype=options.dtype, device=options.device)
     watch = Watch(asked, stop)
     trajectories.run(source, options, folder, watch)
-    models.refuse_unknown(asked.members[0], _elements(folder))
+    models.refuse_unknown(asked.members[0], _elements(folder), "--models")
     deviations = {}
     for frame in trajectories.sane_frames(folder):
         name = str(frame.info[store.ID])

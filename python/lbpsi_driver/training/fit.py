@@ -10,12 +10,13 @@ import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import ase
 import ase.io
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
+from numpy.typing import NDArray
 from pydantic import BaseModel
 from rich.table import Table
 
@@ -23,14 +24,19 @@ from lbpsi_driver import manifest, parallel, potential, progress
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import dataset, e0s, losses
 from lbpsi_driver.training import frames as store
+from lbpsi_driver.training.mace_config import (
+    E0S,
+    FOUNDATION,
+    INPUTS,
+    REPLAY,
+    REPLAY_VALID,
+    TRAIN,
+    VALID,
+    configuration,
+)
 from lbpsi_driver.training.mace_run import CONFIG, WORK, Outcome, Training
 from lbpsi_driver.training.options import FitOptions
 
-INPUTS = "inputs"
-TRAIN, VALID = f"{INPUTS}/train.extxyz", f"{INPUTS}/valid.extxyz"
-REPLAY, REPLAY_VALID = f"{INPUTS}/replay.extxyz", f"{INPUTS}/replay_valid.extxyz"
-E0S = f"{INPUTS}/e0s.json"
-FOUNDATION = f"{INPUTS}/foundation.model"
 RESULT, CURVE = "fit.json", "losses.png"
 OWNS = (WORK, RESULT, CURVE, "*.model")
 """What a run leaves; ``inputs`` and ``mace.yaml`` a dry run leaves too."""
@@ -77,7 +83,7 @@ class FitResult(BaseModel):
     parameters : int
         Numbers that were fitted.
     epochs, best_epoch : int
-        How many ran, and which the model is of, from 0.
+        How many ran, and which the model is of, from 1.
     ended : {'epochs', 'patience'}
         Why it ended.
     seconds_per_epoch : float
@@ -181,108 +187,12 @@ def fit(options: FitOptions, *, dry_run: bool = False) -> FitResult | None:
         options.stage_two,
         options.threads or parallel.usable_cores(),
     )
-    with progress.count("fit", max(1, options.epochs - training.first)) as advance:
-        outcome = training.carry_out(
-            lambda one: advance(f"epoch {one.number + 1}/{options.epochs}: {one.text}")
-        )
+    with progress.count("fit", options.epochs, training.begin()) as advance:
+        outcome = training.carry_out(lambda one: advance(f"epochs: {one.text}"))
     result = _result(options, source, sets, energies, hashes, outcome)
     manifest.write_atomic(options.output / RESULT, result.model_dump_json(indent=1) + "\n")
     run.finish(result.model_dump(mode="json"))
     return result
-
-
-def configuration(options: FitOptions, head: str | None = None) -> dict[str, Any]:
-    """Return the arguments of ``mace_run_train``; files are named as they are in the folder.
-
-    Parameters
-    ----------
-    options : FitOptions
-        Every hyper-parameter.
-    head : str, optional
-        Head of the foundation.
-
-    Returns
-    -------
-    dict
-        By the names of MACE 0.3.16.
-    """
-    made: dict[str, Any] = {
-        "name": options.name,
-        "seed": options.seed,
-        "work_dir": WORK,
-        "train_file": TRAIN,
-        "valid_file": VALID,
-        "energy_key": store.ENERGY,
-        "forces_key": store.FORCES,
-        "stress_key": store.STRESS,
-        "E0s": E0S,
-        "device": options.device,
-        "default_dtype": options.dtype,
-        "batch_size": options.batch,
-        "valid_batch_size": options.batch,
-        "num_workers": 0,
-        "max_num_epochs": options.epochs,
-        "patience": options.patience,
-        "lr": options.rate,
-        "loss": options.loss,
-        "energy_weight": options.energy_weight,
-        "forces_weight": options.forces_weight,
-        "stress_weight": options.stress_weight,
-        "error_table": "PerAtomRMSE",
-        "plot": False,
-        "save_cpu": True,
-        "keep_checkpoints": True,
-        "restart_latest": True,
-    }
-    if options.decay is None:
-        made |= {"scheduler": "ReduceLROnPlateau", "scheduler_patience": options.plateau}
-    else:
-        made |= {"scheduler": "ExponentialLR", "lr_scheduler_gamma": options.decay}
-    if options.average is not None:
-        made |= {"ema": True, "ema_decay": options.average}
-    if options.stage_two is not None:
-        made |= {
-            "start_stage_two": options.stage_two,
-            "stage_two_lr": options.stage_two_rate,
-            "stage_two_energy_weight": options.stage_two_energy_weight,
-            "stage_two_forces_weight": options.forces_weight,
-            "stage_two_stress_weight": options.stress_weight,
-        }
-    if options.foundation is None:
-        return made | _architecture(options)
-    return made | _continuation(options, head)
-
-
-def _architecture(options: FitOptions) -> dict[str, Any]:
-    return {
-        "model": "MACE",
-        "num_channels": options.channels,
-        "max_L": options.max_L,
-        "correlation": options.correlation,
-        "max_ell": options.max_ell,
-        "num_interactions": options.interactions,
-        "r_max": options.cutoff,
-        "num_radial_basis": options.bessel,
-        "radial_MLP": str(list(options.radial)),
-        **({"pair_repulsion": True} if options.repulsion else {}),
-    }
-
-
-def _continuation(options: FitOptions, head: str | None) -> dict[str, Any]:
-    made: dict[str, Any] = {
-        "foundation_model": FOUNDATION,
-        "foundation_head": head,
-        "foundation_model_elements": options.keep_elements,
-        "multiheads_finetuning": options.multihead,
-    }
-    if options.multihead:
-        # Without the last, MACE would put a rate and an average of its own in place of ours.
-        made |= {
-            "pt_train_file": REPLAY,
-            "pt_valid_file": REPLAY_VALID,
-            "force_mh_ft_lr": True,
-        }
-    return made
 
 
 def _refuse_contradictions(options: FitOptions) -> None:
@@ -309,7 +219,10 @@ def _refuse_contradictions(options: FitOptions) -> None:
     if options.multihead and options.loss != "universal":
         raise UsageError(f"--loss {options.loss}: MACE's multihead fits know 'universal' only")
     for name in sorted(options.model_fields_set & set(ARCHITECTURE)):
-        logger.warning("--%s has no effect: the foundation's counts", name.replace("_", "-"))
+        logger.warning(
+            "--%s has no effect: a fine-tuned model keeps its foundation's value",
+            name.replace("_", "-"),
+        )
 
 
 def _inputs(options: FitOptions, source: Path | None) -> dict[str, Path]:
@@ -362,7 +275,8 @@ def _sets(options: FitOptions, known: Sequence[str] | None) -> dict[str, dataset
         dataset.refuse_unknown_elements(sets["valid"], sets["train"].elements)
     if len(sets["train"].atoms) < options.batch:
         raise UsageError(
-            f"--batch {options.batch}: there are {len(sets['train'].atoms)} frames to train on;"
+            f"--batch {options.batch}: larger than the training set of"
+            f" {store.counted(len(sets['train'].atoms))};"
             " give more, or a smaller batch"
         )
     return sets
@@ -380,7 +294,9 @@ def _replayed(options: FitOptions, start: e0s.Foundation | None) -> dict[str, li
     names = [f"{options.replay}: frame {number}" for number in range(len(frames))]
     dataset.check(frames, start.elements, names, options.doubts)
     if len(frames) < 2:
-        raise UsageError(f"--replay {options.replay}: {len(frames)} frames; expected two or more")
+        raise UsageError(
+            f"--replay {options.replay}: {store.counted(len(frames))}; expected two or more"
+        )
     some = frames[:: max(1, len(frames) // _REPLAY_CHECKED)]
     sizes = np.array([len(atoms) for atoms in some])
     labels = np.array([atoms.info[store.ENERGY] for atoms in some])
@@ -439,13 +355,27 @@ def _lone_atoms(
     if options.e0s == "keep":
         found = given
     elif options.e0s == "refit" and start is not None:
-        logger.info("refitting E0s: the foundation's energies of %d frames", len(frames))
+        logger.info("refitting E0s: the foundation's energies of %s", store.counted(len(frames)))
         interaction = e0s.energies(start, frames) - counts @ given
         found = e0s.least_squares(counts, labels - interaction, given)
     else:
+        _warn_undetermined(counts)
         alike = np.full(len(numbers), np.mean(labels / counts.sum(axis=1)))
         found = e0s.least_squares(counts, labels, alike)
     return {chemical_symbols[z]: float(e) for z, e in zip(numbers, found, strict=True)}
+
+
+def _warn_undetermined(counts: NDArray[np.float64]) -> None:
+    """Say that compositions leave energies of lone atoms open, but for what neutrality does."""
+    rank, elements = int(np.linalg.matrix_rank(counts)), counts.shape[1]
+    if elements > 1 and (rank == 1 or rank < elements - 1):
+        logger.warning(
+            "E0s: the data has %s of %d elements, which leave the energies of lone atoms open: the"
+            " model can't compare compositions; add frames of others, or of lone atoms in a large"
+            " cell, or start from a --foundation, whose E0s are then refitted (e0s = 'refit')",
+            "one composition" if rank == 1 else f"only {rank} independent compositions",
+            elements,
+        )
 
 
 def _result(

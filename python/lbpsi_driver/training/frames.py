@@ -130,6 +130,12 @@ def has_labels(atoms: ase.Atoms) -> bool:
     return ENERGY in atoms.info and STRESS in atoms.info and FORCES in atoms.arrays
 
 
+def counted(number: int, verb: str = "") -> str:
+    """Write so many frames, and what they do: ``1 frame waits``, ``2 frames wait``."""
+    noun, end = ("frame", "s") if number == 1 else ("frames", "")
+    return f"{number} {noun} {verb}{end}" if verb else f"{number} {noun}"
+
+
 def _untouched(found: ase.Atoms | list[ase.Atoms]) -> ase.Atoms:
     atoms = cast(ase.Atoms, found)
     # ASE moves what it takes for results into a calculator.

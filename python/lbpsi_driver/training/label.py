@@ -184,8 +184,8 @@ def describe(reference: Reference, versions: dict[str, str | None]) -> str:
     what: str = reference.kind
     if reference.kind in ("sevennet", "mace"):
         what += f" {Path(reference.model).name}" + (" + D3(BJ)" if reference.dispersion else "")
-        if (path := Path(reference.model)).is_file():
-            what += f" sha256:{manifest.sha256(path)[:12]}"
+        if "model" in (files := settings.files_of(reference)):
+            what += f" sha256:{manifest.sha256(files['model'])[:12]}"
     elif reference.kind == "ase":
         what += f" {reference.calculator}" + (" + D3(BJ)" if reference.dispersion else "")
     else:
@@ -430,7 +430,7 @@ def _gather(folder: Path, tasks: Sequence[Task], outcome: _Outcome) -> LabelResu
     manifest.write_atomic(folder / SET_ASIDE, json.dumps(rows, indent=1) + "\n")
     if len(failed) == len(tasks):
         raise UsageError(
-            f"all {len(tasks)} frames failed, the first ({failed[0].frame_id}) because:"
+            f"all {store.counted(len(tasks))} failed, the first ({failed[0].frame_id}) because:"
             f" {failed[0].reason}; see {folder / SET_ASIDE}"
         )
     labelled = [
@@ -440,7 +440,7 @@ def _gather(folder: Path, tasks: Sequence[Task], outcome: _Outcome) -> LabelResu
         store.write_frames(folder / LABELLED, labelled)
     waiting = len(tasks) - len(labelled) - len(failed)
     for reason, number in _counted(outcome.waiting.values()):
-        logger.info("%d frames wait: %s", number, reason)
+        logger.info("%s: %s", store.counted(number, "wait"), reason)
     return LabelResult(
         frames=len(tasks),
         labelled=len(labelled),

@@ -112,7 +112,7 @@ def _claim(options: LoopOptions) -> dict[str, Any]:
         raise UsageError("--models: a committee of one; give at least two models, or --data")
     inputs = {f"data {number}": path for number, path in enumerate(options.data, 1)}
     for number, model in enumerate(options.models, 1):
-        inputs[f"models {number}"] = potential.resolve(str(model))
+        inputs[f"models {number}"] = potential.resolve(str(model), "--models")
     # Each fit gets data of its own.
     fit = options.fit.model_copy(update={"data": ()})
     update = {"data": (), "models": (), "fit": fit}
@@ -167,7 +167,7 @@ def _iterate(options: LoopOptions, done: Sequence[Iteration]) -> Iteration:
 def _models(options: LoopOptions, number: int) -> tuple[Path, ...]:
     """Return where the committee of an iteration is."""
     if number == 1 and options.models:
-        return tuple(potential.resolve(str(model)) for model in options.models)
+        return tuple(potential.resolve(str(model), "--models") for model in options.models)
     names = [f"member-{one}" for one in range(1, (len(options.models) or options.committee) + 1)]
     return tuple(_folder(options, number) / name / f"{name}.model" for name in names)
 
@@ -249,7 +249,7 @@ def _learn(
     outcome = labelling.label(wanted)
     if outcome is not None and outcome.waiting:
         raise UsageError(
-            f"iteration {number}: {outcome.waiting} frames wait for the reference; next:"
+            f"iteration {number}: {store.counted(outcome.waiting, 'wait')} for the reference; next:"
             f" {outcome.next}; then the same command goes on"
         )
     labelled = store.read_frames(wanted.output / labelling.LABELLED)
@@ -302,7 +302,7 @@ def _shares(record: Iteration) -> str:
         f"{100 * record.share(sort):.0f} % {sort}" for sort in ("accurate", "candidate", "failed")
     )
     stopped = f"; stopped: {', '.join(record.stopped)}" if record.stopped else ""
-    return f"{record.frames} frames, {shares}{stopped}"
+    return f"{store.counted(record.frames)}, {shares}{stopped}"
 
 
 def _in_words(options: LoopOptions, last: Iteration) -> str:

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from lbpsi_driver import manifest
+
 HEAD = "Default"
 """The head of our data; MACE calls that of the replayed data ``pt_head``."""
 
@@ -19,7 +21,7 @@ class Epoch:
     Attributes
     ----------
     number : int
-        From 0.
+        From 1.
     training, validation : float
         Losses: the mean over its steps, and after it.
     energy, forces : float
@@ -66,6 +68,12 @@ class Losses:
         self._read = 0
         self._steps: list[tuple[float, float]] = []
 
+    def mend(self) -> None:
+        """End a line that was cut off when a fit was killed: the next must not follow on it."""
+        if self._path.is_file() and not self._path.read_bytes().endswith(b"\n"):
+            with manifest.writing(self._path), self._path.open("ab") as stream:
+                stream.write(b"\n")
+
     def poll(self) -> list[Epoch]:
         """Read what is new, whole lines only, and return the new epochs."""
         if not self._path.is_file():
@@ -92,7 +100,7 @@ class Losses:
             return None  # before the first step; the steps are of an epoch that was cut off
         losses = [loss for loss, _ in steps]
         new = Epoch(
-            number=int(row["epoch"]),
+            number=int(row["epoch"]) + 1,  # MACE counts from 0
             training=sum(losses) / len(losses) if losses else math.nan,
             validation=float(row["loss"]),
             energy=float(row["rmse_e_per_atom"]),
@@ -116,7 +124,7 @@ def draw(path: Path, epochs: Sequence[Epoch], batch: int, stage_two: int | None 
     batch : int
         Frames of a batch: by so many MACE divides the validation's loss more than the training's.
     stage_two : int, optional
-        Epoch at which the weights in the loss change.
+        After how many epochs the weights in the loss change.
     """
     from lbpsi_driver.report.figures import COLOURS, GREY, finish, grid
 
@@ -140,6 +148,6 @@ def draw(path: Path, epochs: Sequence[Epoch], batch: int, stage_two: int | None 
     for axes in panels:
         axes.set_xlabel("epoch")
         if stage_two is not None:
-            axes.axvline(stage_two, color=GREY, linestyle=":")
+            axes.axvline(stage_two + 0.5, color=GREY, linestyle=":")
         axes.legend(frameon=False)
     finish(figure, panels, path)

@@ -59,7 +59,7 @@ def mace_calculator(
         )
 
 
-def refuse_unknown(calculator: Any, elements: Iterable[str]) -> None:
+def refuse_unknown(calculator: Any, elements: Iterable[str], given: str = "--model") -> None:
     """Refuse elements that a MACE calculator has no weights for.
 
     Parameters
@@ -68,6 +68,8 @@ def refuse_unknown(calculator: Any, elements: Iterable[str]) -> None:
         As :func:`mace_calculator` makes it.
     elements : iterable of str
         Chemical symbols.
+    given : str
+        The flag that gave it, for messages.
 
     Raises
     ------
@@ -78,7 +80,7 @@ def refuse_unknown(calculator: Any, elements: Iterable[str]) -> None:
     lacking = sorted(set(elements) - set(known))
     if lacking:
         raise UsageError(
-            f"the model has no {lacking[0]}: it knows {', '.join(known)}; give another --model"
+            f"the model has no {lacking[0]}: it knows {', '.join(known)}; give another {given}"
         )
 
 

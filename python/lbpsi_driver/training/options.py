@@ -24,6 +24,7 @@ from lbpsi_driver.config import (
     QuenchOptions,
     UsageError,
     options,
+    underscored,
 )
 
 Split = Literal["train", "valid", "test"]
@@ -71,9 +72,13 @@ class Segment(Options):
 class Cell(Options):
     """A cell to start from: packed, or read."""
 
-    composition: str | None = Field(None, description="mol % of the salts")
-    units: str | None = Field(None, description="numbers of building units instead")
-    atoms: int = Field(136, ge=2, description="atoms of a packed cell")
+    composition: str | None = Field(
+        None, description=f"mol % of the salts; default: {DEFAULT_COMPOSITION}"
+    )
+    units: str | None = Field(
+        None, description="numbers of building units instead, as in Li=42,S=12,I=18,B2S3=10"
+    )
+    atoms: int = Field(136, ge=2, description="atoms of a packed cell (with units they follow)")
     density: Positive = Field(2.3, description="density of a packed cell, g/cm3")
     data: Path | None = Field(None, description="a cell to read instead")
     seed: int = Field(1, ge=1, description="seed of packing and velocities")
@@ -124,12 +129,13 @@ class QuenchSource(Cell):
             An option of `quench` that it lacks, of a bad value, or that the source itself sets.
         """
         fixed = {"data": data, "output": output, "seed": self.seed, "replicas": 1}
-        given = {key.replace("-", "_"): value for key, value in self.quench.items()}
+        given = underscored(self.quench)
         if twice := sorted(fixed.keys() & given.keys()):
             raise UsageError(f"quench.{twice[0]}: the source itself sets it; leave it out")
         same = ("model", "dtype", "device", "timestep")
         shared = {name: getattr(sampling, name) for name in same}
-        return options(QuenchOptions, shared | {"motifs": False} | given | fixed)
+        values = shared | {"motifs": False} | given | fixed
+        return options(QuenchOptions, values, dict.fromkeys(given, "quench"))
 
 
 class StrainSource(Options):
@@ -154,7 +160,7 @@ class FileSource(Options):
     path: Path = Field(
         description="anything ASE reads; trajectories and splits that its frames name are kept"
     )
-    every: int = Field(1, ge=1, description="take each so manieth frame")
+    every: int = Field(1, ge=1, description="take one frame of so many")
     parents: bool = Field(
         False, description="they are there to be strained, and not to be selected themselves"
     )
@@ -176,7 +182,7 @@ class Reference(Options):
     model: str = Field("7net-l3i5", description="name or path of a SevenNet or MACE model")
     dispersion: bool | None = Field(
         None,
-        description="add D3(BJ) for PBE to a model's energies; default: to those of sevennet alone",
+        description="add D3(BJ) for PBE to a model's energies; default: for sevennet alone",
     )
     calculator: str | None = Field(
         None, description="for kind `ase`: module:class of an ASE calculator"

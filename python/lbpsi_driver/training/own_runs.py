@@ -7,7 +7,8 @@ guard stops is an outcome: what it left is used, and the reason is kept.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lbpsi_driver import config, engine, history, manifest, quench, sweep
 from lbpsi_driver.config import QuenchOptions, SweepOptions, UsageError
 from lbpsi_driver.training import deck_runs
 from lbpsi_driver.training import frames as store
+from lbpsi_driver.training.calculators import Worker
 from lbpsi_driver.training.options import Cell, ValidateOptions
 
 CELL = "cell_name"
@@ -73,8 +75,9 @@ def quench_options(options: ValidateOptions, cell: Cell, data: Path, folder: Pat
     UsageError
         A bad value in the table ``quench`` of the run file.
     """
-    values = _MOTIONLESS | {"seed": cell.seed} | options.quench | _shared(options, data, folder)
-    return config.options(QuenchOptions, values)
+    given = config.underscored(options.quench)
+    values = _MOTIONLESS | {"seed": cell.seed} | given | _shared(options, data, folder)
+    return config.options(QuenchOptions, values, dict.fromkeys(given, "quench"))
 
 
 def npt_options(options: ValidateOptions, cell: Cell, data: Path, folder: Path) -> SweepOptions:
@@ -85,9 +88,10 @@ def npt_options(options: ValidateOptions, cell: Cell, data: Path, folder: Path) 
     UsageError
         A bad value in the table ``npt``, or frames too far apart to draw as many as are wanted.
     """
-    values = _MOTIONLESS | {"seed": cell.seed} | options.npt | _shared(options, data, folder)
+    given = config.underscored(options.npt)
+    values = _MOTIONLESS | {"seed": cell.seed} | given | _shared(options, data, folder)
     values |= {"temperatures": (options.own_temperature,), "time": options.own_time}
-    made = config.options(SweepOptions, values)
+    made = config.options(SweepOptions, values, dict.fromkeys(given, "npt"))
     frames = int(options.own_time / made.dump_every + 1e-6)
     if frames < options.own_frames:
         raise UsageError(
@@ -95,6 +99,99 @@ def npt_options(options: ValidateOptions, cell: Cell, data: Path, folder: Path) 
             f" {made.dump_every:g} ps apart; run longer or set dump_every in [train.validate.npt]"
         )
     return made
+
+
+def wants_cells(options: ValidateOptions) -> bool:
+    """Tell whether any part of a validation needs the cells."""
+    wants_glass = options.own_frames or options.volume_points or options.drift_time
+    return bool(options.quench_frames or wants_glass or options.short_range_points)
+
+
+def check(options: ValidateOptions, model: str, known: Collection[str]) -> None:
+    """Refuse cells and options of the decks that can't be run, before anything is.
+
+    Parameters
+    ----------
+    options : ValidateOptions
+        The validation.
+    model : str
+        Name of the model, for messages.
+    known : collection of str
+        Its elements.
+
+    Raises
+    ------
+    UsageError
+        One line that names the cell.
+    """
+    for number, cell in enumerate(options.cell):
+        quench_options(options, cell, Path("data"), Path("."))
+        npt_options(options, cell, Path("data"), Path("."))
+        try:
+            lacking = sorted(deck_runs.elements_of(cell) - set(known))
+        except UsageError as err:
+            raise UsageError(f"cell[{number}]: {err}") from err
+        if lacking and wants_cells(options):
+            raise UsageError(
+                f"cell[{number}]: --model {model}: has no {lacking[0]}; it knows {', '.join(known)}"
+            )
+
+
+def refuse_reference(options: ValidateOptions) -> None:
+    """Start the reference once, before hours of dynamics whose frames it could not label.
+
+    Raises
+    ------
+    UsageError
+        It can't start, or it lacks an element of a cell.
+    """
+    if not labels_due(options) or options.reference.kind == "vasp":
+        return
+    with Worker(options.reference) as worker:
+        for cell in options.cell:
+            worker.refuse_unknown(deck_runs.elements_of(cell))
+
+
+def labels_due(options: ValidateOptions) -> int:
+    """Return how many frames the reference is asked about, at most."""
+    each = options.own_frames + options.quench_frames + options.volume_points
+    if not options.labels_short_range:
+        return len(options.cell) * each
+    pairs = {
+        pair
+        for cell in options.cell
+        for pair in combinations_with_replacement(sorted(deck_runs.elements_of(cell)), 2)
+    }
+    # Alone, and in a cell.
+    return len(options.cell) * each + 2 * len(pairs) * options.short_range_points
+
+
+def times_due(options: ValidateOptions, cell: Cell) -> dict[str, float]:
+    """Return the length of each run of a cell by the model, ps.
+
+    Parameters
+    ----------
+    options : ValidateOptions
+        The validation.
+    cell : Cell
+        One of its cells.
+
+    Returns
+    -------
+    dict of str to float
+        By what is run; without what isn't.
+    """
+    times: dict[str, float] = {}
+    if options.quench_frames or (cell.data is None and wants_cells(options)):
+        melt = quench_options(options, cell, Path("data"), Path("."))
+        ramps = 2 * (melt.high - melt.low) / melt.rate
+        times["melt-quench"] = melt.warm + melt.relax + ramps + melt.hold + melt.equilibrate
+    if options.own_frames:
+        wanted = npt_options(options, cell, Path("data"), Path("."))
+        times["NPT equilibration"], times["NPT"] = wanted.equilibration, wanted.time
+    if options.drift_time:
+        times["NVE in two precisions"] = 2 * options.drift_time
+    return times
 
 
 def _shared(options: ValidateOptions, data: Path, folder: Path) -> dict[str, Any]:

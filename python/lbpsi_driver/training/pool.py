@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import contextlib
+import logging
 import multiprocessing
 import multiprocessing.connection
 import os
@@ -15,6 +16,8 @@ from typing import Any
 
 from lbpsi_driver import parallel, progress
 from lbpsi_driver.config import UsageError
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,8 @@ def run(
     verb: str, function: Callable[..., Any], jobs: Mapping[str, tuple[Any, ...]], workers: int
 ) -> dict[str, Outcome]:
     """Call a function for each job, several at a time; Ctrl-C ends them all at once.
+
+    A job that failed is logged at once and doesn't count as done in the progress.
 
     Parameters
     ----------
@@ -61,7 +66,11 @@ def run(
             for future in concurrent.futures.as_completed(names):
                 name = names[future]
                 outcomes[name] = _outcome(future)
-                advance(name)
+                if outcomes[name].error is None:
+                    advance(name)
+                else:
+                    # The others may take hours yet.
+                    logger.error("%s %s failed: %s", verb, name, outcomes[name].error)
     except BaseException:
         executor.shutdown(wait=False, cancel_futures=True)
         for child in set(multiprocessing.active_children()) - others:

@@ -62,8 +62,8 @@ def relabel(frames: Sequence[ase.Atoms], folder: Path, options: ValidateOptions)
     )
     if result is not None and result.waiting:
         raise UsageError(
-            f"{folder / LABELS}: {result.waiting} frames wait for the reference; run {result.next},"
-            " then the same command again"
+            f"{folder / LABELS}: the reference has yet to give {store.counted(result.waiting)}; run"
+            f" {result.next}, then the same command again"
         )
     file = folder / LABELS / LABELLED
     found = {one.info[store.ID]: one for one in store.read_frames(file) if store.has_labels(one)}

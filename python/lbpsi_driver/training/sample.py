@@ -11,20 +11,26 @@ import contextlib
 import io
 import json
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import ase
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
-from rich.table import Table
 
-from lbpsi_driver import manifest, parallel, potential, structure
+from lbpsi_driver import manifest, parallel, potential
 from lbpsi_driver.config import UsageError
+from lbpsi_driver.training import (
+    calculators,
+    deck_runs,
+    pool,
+    selection,
+    settings,
+    trajectories,
+    vasp_md,
+)
 from lbpsi_driver.training import frames as store
-from lbpsi_driver.training import pool, selection, settings, trajectories, vasp_md
 from lbpsi_driver.training.options import (
     FileSource,
     MDSource,
@@ -34,95 +40,15 @@ from lbpsi_driver.training.options import (
     Split,
     StrainSource,
 )
+from lbpsi_driver.training.sample_result import FIGURE, FRAMES, SOURCES, SampleResult, result_of
 from lbpsi_driver.training.trajectories import DONE, RAW, STOPPED
-from lbpsi_driver.units import density_g_per_cm3
 
-FRAMES = "frames.extxyz.xz"
-FIGURE = "selection.png"
-SOURCES = "sources"
 VERB = "sample"
 CLAIM = "source.json"
 OWNS = (FRAMES, FIGURE)
 KEPT = (store.ID, store.TRAJECTORY, store.SPLIT, store.TEMPERATURE, store.STEP)
 
 logger = logging.getLogger(__name__)
-
-
-class SampledSource(BaseModel):
-    """What came of one source.
-
-    Attributes
-    ----------
-    name, kind : str
-        As in the run file.
-    raw : int
-        Frames of its trajectory, without those after it ran away.
-    selected : dict of str to int
-        Selected frames of each set: ``train``, ``valid``, ``test``.
-    temperature : tuple of float or None
-        Least and largest temperature of the raw frames, K; None where they name none.
-    density : tuple of float or None
-        Least and largest density, g/cm3; None without frames.
-    stopped : str or None
-        Why the trajectory ended early.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    name: str
-    kind: str
-    raw: int
-    selected: dict[str, int]
-    temperature: tuple[float, float] | None
-    density: tuple[float, float] | None
-    stopped: str | None
-
-
-class SampleResult(BaseModel):
-    """Result of ``train sample``: the selected frames and where they came from.
-
-    Attributes
-    ----------
-    frames : int
-        How many are selected.
-    splits : dict of str to int
-        How many of them for each set.
-    sources : tuple of SampledSource
-        Where they came from.
-    file, figure : Path
-        The frames, and a figure of them among all.
-    sha256 : str or None
-        Of that file: one that was cut off is made again.
-    """
-
-    model_config = ConfigDict(frozen=True)
-
-    frames: int
-    splits: dict[str, int]
-    sources: tuple[SampledSource, ...]
-    file: Path
-    figure: Path
-    sha256: str | None = None
-
-    def table(self) -> Table:
-        """Lay the result out for the terminal; the columns carry their units."""
-        counts = ", ".join(f"{number} {split}" for split, number in self.splits.items())
-        table = Table(title=f"{self.frames} frames ({counts}) in {self.file}")
-        table.add_column("source")
-        for column in ("frames", "selected", "for", "T / K", "ρ / g/cm3"):
-            table.add_column(column, justify="right")
-        table.add_column("stopped")
-        for one in self.sources:
-            table.add_row(
-                one.name,
-                str(one.raw),
-                str(sum(one.selected.values())),
-                ", ".join(one.selected) or "-",
-                _range(one.temperature, 0),
-                _range(one.density, 2),
-                one.stopped or "-",
-            )
-        return table
 
 
 def sample(options: SampleOptions, *, dry_run: bool = False) -> SampleResult | None:
@@ -160,10 +86,9 @@ def sample(options: SampleOptions, *, dry_run: bool = False) -> SampleResult | N
             folder, VERB, options, force=options.force, inputs=inputs, owns=OWNS
         )
         for one in options.source:
-            if isinstance(one, MDSource | QuenchSource) and one.data is None:
-                packing = folder / SOURCES / one.name / "build"
+            if isinstance(one, MDSource | QuenchSource):
                 with _naming(one):
-                    structure.build(one.build_options(packing), dry_run=True)
+                    deck_runs.write_packing(one, folder / SOURCES / one.name / "build")
         logger.info("written: %s: inputs of packings; nothing was run", folder)
         return None
     run = manifest.open_run(folder, VERB, options, force=options.force, inputs=inputs, owns=OWNS)
@@ -172,6 +97,7 @@ def sample(options: SampleOptions, *, dry_run: bool = False) -> SampleResult | N
         if manifest.is_whole(folder / FRAMES, result.sha256):
             return result
     _claim_sources(options, folder / SOURCES, manifest.sha256(inputs["model"]))
+    _refuse_unknown_elements(options, inputs["model"])
     run_sources(options, folder / SOURCES)
     result = _select(options, folder, manifest.sha256(inputs["model"]))
     run.finish(result.model_dump(mode="json"))
@@ -260,21 +186,55 @@ def _check_source(source: Source, parents: Sequence[str], options: SampleOptions
                 known = ", ".join(parents) or "none"
                 raise UsageError(f"of = {name}: no trajectory of that name; there is: {known}")
         return
-    path = source.path if isinstance(source, FileSource) else source.data
-    if path is not None and not path.is_file():
-        key = "path" if isinstance(source, FileSource) else "data"
-        raise UsageError(f"{key} = {path}: no such file")
+    if isinstance(source, FileSource):
+        if not source.path.is_file():
+            raise UsageError(f"path = {source.path}: no such file")
+        return
+    deck_runs.elements_of(source)
     if isinstance(source, QuenchSource):
         source.quench_options(Path(), Path(), options)
-    if isinstance(source, MDSource):
-        length = sum(one.time for one in source.segment)
-        if source.every > length:
-            raise UsageError(f"every = {source.every:g} ps: its segments last {length:g} ps in all")
-    if isinstance(source, MDSource) and source.calculator == "reference":
+        return
+    length = sum(one.time for one in source.segment)
+    if source.every > length:
+        raise UsageError(f"every = {source.every:g} ps: its segments last {length:g} ps in all")
+    if source.calculator == "reference":
         if "reference" not in options.model_fields_set:
             raise UsageError("calculator = reference: give the table [train.reference]")
         if options.reference.kind == "vasp":
             vasp_md.refuse_ramps(source.segment)
+
+
+def _refuse_unknown_elements(options: SampleOptions, model: Path) -> None:
+    """Refuse cells that the model, or the reference that drives, can't describe; run nothing yet.
+
+    Raises
+    ------
+    UsageError
+        One line that names the source, or a reference that can't start.
+    """
+    cells = [
+        one
+        for one in options.source
+        if isinstance(one, MDSource | QuenchSource)
+        and not trajectories.has_frames(options.output / SOURCES / one.name)
+    ]
+    if not cells:
+        return
+    known = potential.known_elements(model)
+    driven = [one for one in cells if isinstance(one, MDSource) and one.calculator == "reference"]
+    elements = {one.name: deck_runs.elements_of(one) for one in cells}
+    for one in cells:
+        lacking = sorted(elements[one.name] - set(known))
+        if lacking:
+            raise UsageError(
+                f"source {one.name}: --model {options.model}: has no {lacking[0]}; it knows"
+                f" {', '.join(known)}"
+            )
+    if driven and options.reference.kind != "vasp":
+        with calculators.Worker(options.reference) as worker:
+            for one in driven:
+                with _naming(one):
+                    worker.refuse_unknown(elements[one.name])
 
 
 def _claim_sources(options: SampleOptions, folder: Path, model: str) -> None:
@@ -283,7 +243,8 @@ def _claim_sources(options: SampleOptions, folder: Path, model: str) -> None:
         wanted = _made_of(source, options, model)
         path = folder / source.name / CLAIM
         if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
-            if not options.force:
+            # One that failed before its first frame is corrected, and nothing is lost.
+            if not options.force and trajectories.has_frames(path.parent):
                 raise UsageError(
                     f"{path.parent} holds the trajectory of another source {source.name}; name this"
                     " one otherwise, give another --output, or --force to run it anew"
@@ -351,7 +312,7 @@ def _select(options: SampleOptions, folder: Path, model: str) -> SampleResult:
             "no frame of %s is selected: others are farther apart; give more --frames",
             ", ".join(unseen),
         )
-    return _result(options, folder, raw, [(origins[i], frames[i]) for i in chosen])
+    return result_of(options, folder, raw, [(origins[i], frames[i]) for i in chosen])
 
 
 def _has(path: Path, frames: int) -> bool:
@@ -388,12 +349,20 @@ def _split(options: SampleOptions, frames: Sequence[ase.Atoms], origins: Sequenc
     ]
     if lacking:
         logger.warning(
-            "no trajectory is left for %s: give more sources, or frames of their own as %s",
+            "no trajectory is left for %s%s: give more sources, or frames of their own as %s",
             " and ".join(lacking),
+            _consequences(lacking, sum(split == "train" for split in splits.values())),
             " and ".join(f"split = '{split}'" for split in lacking),
         )
     for frame in frames:
         frame.info[store.SPLIT] = splits[str(frame.info[store.TRAJECTORY])]
+
+
+def _consequences(lacking: Sequence[str], training: int) -> str:
+    """Say which later stage refuses what lacks a set; ``fit`` draws one of several trajectories."""
+    refused = ["train fit refuses these"] if "valid" in lacking and training < 2 else []
+    refused += ["train validate refuses them as its test set"] if "test" in lacking else []
+    return f" ({', '.join(refused)})" if refused else ""
 
 
 def _choose(
@@ -420,52 +389,3 @@ def _clean(atoms: ase.Atoms) -> ase.Atoms:
     frame = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=True)
     frame.info = {key: atoms.info[key] for key in KEPT if key in atoms.info}
     return frame
-
-
-def _result(
-    options: SampleOptions,
-    folder: Path,
-    raw: Mapping[str, Sequence[ase.Atoms]],
-    chosen: Sequence[tuple[str, ase.Atoms]],
-) -> SampleResult:
-    sources = []
-    for one in options.source:
-        frames = raw[one.name]
-        temperatures = [f.info[store.TEMPERATURE] for f in frames if store.TEMPERATURE in f.info]
-        densities = [density_g_per_cm3(f.get_masses().sum(), f.get_volume()) for f in frames]
-        stopped = folder / SOURCES / one.name / STOPPED
-        sources.append(
-            SampledSource(
-                name=one.name,
-                kind=one.kind,
-                raw=len(frames),
-                selected=_counts(frame for name, frame in chosen if name == one.name),
-                temperature=_extremes(temperatures),
-                density=_extremes(densities),
-                stopped=stopped.read_text(encoding="utf-8").strip() if stopped.is_file() else None,
-            )
-        )
-    return SampleResult(
-        frames=len(chosen),
-        splits=_counts(frame for _, frame in chosen),
-        sources=tuple(sources),
-        file=folder / FRAMES,
-        sha256=manifest.sha256(folder / FRAMES),
-        figure=folder / FIGURE,
-    )
-
-
-def _counts(frames: Any) -> dict[str, int]:
-    found = [frame.info[store.SPLIT] for frame in frames]
-    return {split: found.count(split) for split in ("train", "valid", "test") if split in found}
-
-
-def _extremes(values: Sequence[float]) -> tuple[float, float] | None:
-    return (float(min(values)), float(max(values))) if len(values) else None
-
-
-def _range(limits: tuple[float, float] | None, digits: int) -> str:
-    if limits is None:
-        return "-"
-    low, high = (f"{value:.{digits}f}" for value in limits)
-    return low if low == high else f"{low}-{high}"

@@ -11,6 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from lbpsi_driver import potential
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training.options import Reference
 
@@ -21,9 +22,20 @@ def path_of(code: str, own: Path | None) -> Path:
 
 
 def files_of(reference: Reference) -> dict[str, Path]:
-    """Return the files of the user's that labels depend on, by the reference's key for them."""
+    """Return the files that labels depend on, by the reference's key for them.
+
+    A model's is also that of a shipped name, behind which there may be another some day; SevenNet's
+    names stand for files of a package, whose version is told beside the label.
+
+    Raises
+    ------
+    UsageError
+        No such model of MACE.
+    """
     files = {} if reference.settings is None else {"settings": reference.settings}
-    if reference.kind in ("sevennet", "mace") and Path(reference.model).is_file():
+    if reference.kind == "mace":
+        files["model"] = potential.resolve(reference.model, "[train.reference] model =")
+    elif reference.kind == "sevennet" and Path(reference.model).is_file():
         files["model"] = Path(reference.model)
     return files
 

@@ -12,21 +12,12 @@ from collections.abc import Sequence
 
 import ase
 import numpy as np
-from matscipy.neighbours import neighbour_list
 from numpy.typing import NDArray
 
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.observables.trajectory import Floats
 from lbpsi_driver.training.frames import ENERGY, FORCES, STRESS, TRAJECTORY
-
-REACH_A = 6.0
-"""Pairs are taken up to here, Å."""
-
-MOST_ELEMENTS = 8
-"""Of more, as in a foundation's own data, there are too many pairs to fit a potential for each."""
-
-MOST_FRAMES = 200
-"""The potential is fitted to the forces of as many frames."""
+from lbpsi_driver.training.pair_fit import PairFit, ridge
 
 TURNED_RUN = 2.0
 """A trajectory is doubted where its stresses, turned about, fit that much better.
@@ -52,15 +43,16 @@ DENSE = 1.25
 
 _MANY, _FEWEST, _FEW = 30, 8, 4
 _CERTAIN = 5.0
-_NEAREST_A = 1.2
-_KNOTS = 13
-_FORCE_RIDGE, _STRESS_RIDGE = 1e-6, 1e-2
+_STRESS_RIDGE = 1e-2
 _REWEIGHTED = 8
-_VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 
 def refuse_wrong(
-    frames: Sequence[ase.Atoms], counts: Floats, stresses: Floats, names: Sequence[str]
+    frames: Sequence[ase.Atoms],
+    counts: Floats,
+    stresses: Floats,
+    names: Sequence[str],
+    pairs: PairFit | None,
 ) -> None:
     """Refuse stresses of the wrong sign, of all frames, of a trajectory or of single ones.
 
@@ -74,6 +66,8 @@ def refuse_wrong(
         Labelled stresses, eV/Å3, Voigt.
     names : sequence of str
         How messages call each frame.
+    pairs : PairFit or None
+        Pair potential of the frames; without it only pressures and volumes are compared.
 
     Raises
     ------
@@ -97,7 +91,8 @@ def refuse_wrong(
     apart = volumes - volumes.mean()
     kinds = group[:, None] == np.unique(group)
     isotropic = np.column_stack([apart, apart**2, energies_apart, kinds]).astype(float)
-    _refuse_turned_stress(frames, stresses, isotropic, group, run, names)
+    if pairs is not None:
+        _refuse_turned_stress(pairs, stresses, isotropic, group, run, names)
 
 
 def _refuse_rising_pressure(
@@ -127,7 +122,7 @@ def _refuse_rising_pressure(
 
 
 def _refuse_turned_stress(
-    frames: Sequence[ase.Atoms],
+    pairs: PairFit,
     given: Floats,
     isotropic: Floats,
     group: NDArray[np.intp],
@@ -135,14 +130,11 @@ def _refuse_turned_stress(
     names: Sequence[str],
 ) -> None:
     """Compare stresses with what forces and the other frames' stresses lead one to expect."""
-    if len({symbol for atoms in frames for symbol in atoms.symbols}) > MOST_ELEMENTS:
-        return
-    forces = [np.asarray(atoms.arrays[FORCES], dtype=float) for atoms in frames]
-    of_forces, of_others = expect(frames, forces, given, isotropic)
+    of_others = expect(pairs.strains, given, isotropic)
     advice = "expected tension positive, as in ASE: multiply it by -1"
-    shear, expected_shear = _deviator(given), _deviator(of_forces)
+    shear, expected_shear = _deviator(given), _deviator(pairs.stresses)
     overlap = np.sum(shear * expected_shear)
-    many = len(frames) >= _MANY
+    many = len(names) >= _MANY
     if many and overlap < LEAST_OVERLAP * np.sqrt(np.sum(shear**2) * np.sum(expected_shear**2)):
         raise UsageError(
             f"{names[0]} and {len(names) - 1} more: their {STRESS} has the sign opposite to that"
@@ -172,49 +164,28 @@ def _deviator(stresses: Floats) -> Floats:
     return rest
 
 
-def expect(
-    frames: Sequence[ase.Atoms],
-    forces: Sequence[Floats],
-    stresses: Floats,
-    isotropic: Floats,
-) -> tuple[Floats, Floats]:
-    """Fit pair potentials, and say what stresses they expect.
+def expect(strains: Floats, stresses: Floats, isotropic: Floats) -> Floats:
+    """Fit a pair potential to stresses, and say what it expects of each frame.
 
     Parameters
     ----------
-    frames : sequence of ase.Atoms
-        F periodic frames.
-    forces : sequence of ndarray, shape (N, 3)
-        Their forces, eV/Å.
+    strains : ndarray, shape (F, 6, C)
+        Stresses of a pair potential's C functions.
     stresses : ndarray, shape (F, 6)
-        Their stresses, eV/Å3, Voigt.
+        Labelled stresses, eV/Å3, Voigt.
     isotropic : ndarray, shape (F, K)
         What else the pressure may follow: volumes, energies, compositions.
 
     Returns
     -------
-    of_forces : ndarray, shape (F, 6)
-        Stresses of the potential that fits the forces. Their traces mean little: forces leave the
-        pressure open.
-    of_others : ndarray, shape (F, 6)
+    ndarray, shape (F, 6)
         Stress of each frame by the fit to the others' stresses, blind to the lesser part of them.
     """
-    symbols = sorted({symbol for atoms in frames for symbol in atoms.symbols})
-    size = len(symbols) * (len(symbols) + 1) // 2 * _KNOTS
-    normal, right = np.zeros((size, size)), np.zeros(size)
-    rows = np.zeros((len(frames), 6, size))
-    stride = -(-len(frames) // MOST_FRAMES)
-    for number, (atoms, force) in enumerate(zip(frames, forces, strict=True)):
-        pushes, rows[number] = _features(atoms, symbols)
-        if number % stride == 0:
-            normal += pushes.T @ pushes
-            right += pushes.T @ force.ravel()
-    of_forces = rows @ np.linalg.solve(normal + _ridge(normal, _FORCE_RIDGE), right)
-    pressures = np.zeros((len(frames), 6, isotropic.shape[1]))
+    pressures = np.zeros((len(strains), 6, isotropic.shape[1]))
     pressures[:, :3] = isotropic[:, None]
-    columns = np.concatenate([rows, pressures], axis=2)
+    columns = np.concatenate([strains, pressures], axis=2)
     sizes = np.sqrt(np.mean(np.square(columns), axis=(0, 1)))
-    return of_forces, _of_others(columns[..., sizes > 0] / sizes[sizes > 0], stresses)
+    return _of_others(columns[..., sizes > 0] / sizes[sizes > 0], stresses)
 
 
 def _of_others(rows: Floats, stresses: Floats) -> Floats:
@@ -224,7 +195,7 @@ def _of_others(rows: Floats, stresses: Floats) -> Floats:
     for _ in range(_REWEIGHTED):
         weighted = weights[:, None, None] * rows
         normal = np.tensordot(weighted, rows, axes=((0, 1), (0, 1)))
-        inverse = np.linalg.inv(normal + _ridge(normal, _STRESS_RIDGE))
+        inverse = np.linalg.inv(normal + ridge(normal, _STRESS_RIDGE))
         solution = inverse @ np.tensordot(weighted, stresses, axes=((0, 1), (0, 1)))
         leverage = (weighted @ inverse) @ rows.transpose(0, 2, 1)
         rest = stresses - rows @ solution
@@ -234,33 +205,3 @@ def _of_others(rows: Floats, stresses: Floats) -> Floats:
         middle = max(float(np.median(lengths)), 1e-12)
         weights = middle / np.maximum(lengths, middle)
     return expected
-
-
-def _ridge(normal: Floats, share: float) -> Floats:
-    """Keep what no frame tells small; a set without any pair is left solvable too."""
-    ridge: Floats = (share * np.trace(normal) / len(normal) + 1e-12) * np.eye(len(normal))
-    return ridge
-
-
-def _features(atoms: ase.Atoms, symbols: Sequence[str]) -> tuple[Floats, Floats]:
-    """Return forces, shape (3N, C), and stresses, shape (6, C), of each pair's hats in r."""
-    first, second, r, apart = neighbour_list("ijdD", atoms, REACH_A)
-    kinds = np.array([symbols.index(symbol) for symbol in atoms.symbols], dtype=int)
-    low, high = np.sort([kinds[first], kinds[second]], axis=0)
-    pair = low * len(symbols) - low * (low - 1) // 2 + high - low
-    size = len(symbols) * (len(symbols) + 1) // 2 * _KNOTS
-    place = (r - _NEAREST_A) / (REACH_A - _NEAREST_A) * (_KNOTS - 1)
-    place = np.clip(place, 0.0, _KNOTS - 1.001)
-    knot = place.astype(int)
-    towards = apart / np.maximum(r, 1e-9)[:, None]
-    pushes, strains = np.zeros(3 * len(atoms) * size), np.zeros((6, size))
-    for at, share in ((knot, 1.0 - place + knot), (knot + 1, place - knot)):
-        column = pair * _KNOTS + at
-        for axis in range(3):
-            where = (3 * first + axis) * size + column
-            pushes -= np.bincount(where, share * towards[:, axis], len(pushes))
-        for component, (a, b) in enumerate(_VOIGT):
-            # Each pair is listed from both its ends.
-            work = -0.5 * share * towards[:, a] * apart[:, b]
-            strains[component] += np.bincount(column, work, size)
-    return pushes.reshape(-1, size), strains / atoms.get_volume()

@@ -32,6 +32,7 @@ from lbpsi_driver.training.options import (
 RAW = "trajectory.extxyz"
 START = "start.extxyz"
 VASP = "vasp"
+QUENCH = "quench"
 DONE = "done"
 STOPPED = "stopped"
 
@@ -79,6 +80,13 @@ def run(
     else:
         _take(source, folder)
     manifest.write_atomic(folder / DONE, "")
+
+
+def has_frames(folder: Path) -> bool:
+    """Tell whether anything has been run in a source's folder, in LAMMPS or VASP too."""
+    made = [folder / RAW, folder / QUENCH / history.TRAJECTORY]
+    made += [path for name in ("OUTCAR", "vasprun.xml") for path in (folder / VASP).rglob(name)]
+    return any(path.is_file() and path.stat().st_size for path in made)
 
 
 def sane_frames(folder: Path) -> list[ase.Atoms]:
@@ -208,6 +216,7 @@ def _relaxed(source: MDSource, options: SampleOptions, folder: Path) -> ase.Atom
 def _calculator(which: str, options: SampleOptions, atoms: ase.Atoms) -> Iterator[Any]:
     if which == "reference":
         with Worker(options.reference) as worker:
+            worker.refuse_unknown(atoms.symbols)
             yield WorkerCalculator(worker)
         return
     from lbpsi_driver.training import models
@@ -220,7 +229,7 @@ def _calculator(which: str, options: SampleOptions, atoms: ase.Atoms) -> Iterato
 def _run_quench(source: QuenchSource, options: SampleOptions, folder: Path) -> None:
     from lbpsi_driver import engine, quench
 
-    path = folder / "quench" / history.TRAJECTORY
+    path = folder / QUENCH / history.TRAJECTORY
     data = deck_runs.start_cell(source, folder / "build")
     wanted = source.quench_options(data, path.parent, options)
     ran_away: engine.RunawayError | None = None

@@ -63,7 +63,7 @@ def validate(options: ValidateOptions, *, dry_run: bool = False) -> ValidateResu
     options : ValidateOptions
         Model, labelled frames, reference, cells, and how much of each part.
     dry_run : bool
-        Check what is given, say what would be done, and stop.
+        Check what is given, say what would be done and how long the runs are, and stop.
 
     Returns
     -------
@@ -98,8 +98,12 @@ def _inputs(options: ValidateOptions, model: Path) -> dict[str, Path]:
     """Files that the result depends on; the first of several goes by the option's own name."""
     files = {"model": model}
     files |= {f"data {n}" if n else "data": path for n, path in enumerate(options.data)}
-    cells = {f"cell {n}": one.data for n, one in enumerate(options.cell, 1)}
-    return files | {name: path for name, path in cells.items() if path is not None}
+    for number, cell in enumerate(options.cell):
+        if cell.data is not None:
+            if not cell.data.is_file():
+                raise UsageError(f"cell[{number}]: data = {cell.data}: no such file")
+            files[f"cell {number + 1}"] = cell.data
+    return files
 
 
 class _Validation:
@@ -122,25 +126,25 @@ class _Validation:
                 " --independent-frames 0"
             )
         self.names = [f"cell{number}" for number in range(1, len(options.cell) + 1)]
-        for cell in options.cell:
-            # Bad options of the decks are found before anything has run.
-            own_runs.quench_options(options, cell, Path("data"), Path("."))
-            own_runs.npt_options(options, cell, Path("data"), Path("."))
+        own_runs.check(options, self.model.name, self.elements)
 
     def say_what_is_due(self) -> None:
         """Log how much there is to do."""
-        options = self.options
-        cells = len(options.cell)
-        labels = cells * (options.own_frames + options.quench_frames + options.volume_points)
         logger.info(
-            "%s: test set of %d frames, %d cells, %g ps of NPT each, about %d labels of %s",
+            "%s: test set of %d frames, at most %d labels of %s",
             self.model.name,
             len(self.test),
-            cells,
-            options.own_time if options.own_frames else 0.0,
-            labels,
-            card.labels(options.reference),
+            own_runs.labels_due(self.options),
+            card.labels(self.options.reference),
         )
+        for name, cell in zip(self.names, self.options.cell, strict=True):
+            parts = own_runs.times_due(self.options, cell)
+            logger.info(
+                "%s: %g ps of MD by the model: %s",
+                name,
+                sum(parts.values()),
+                ", ".join(f"{what} {time:g}" for what, time in parts.items()) or "none",
+            )
 
     def carry_out(self) -> ValidateResult:
         """Make all parts, the figures and the card."""
@@ -148,6 +152,8 @@ class _Validation:
 
         with manifest.writing(self.folder):
             (self.folder / PARTS).mkdir(parents=True, exist_ok=True)
+        if not (self.folder / LABELS).exists():
+            own_runs.refuse_reference(self.options)
         parts: dict[str, Any] = {"frames": self.counts()}
         for name in (
             "dynamics",
@@ -275,8 +281,7 @@ class _Validation:
 
     def _run_cell(self, cell: Cell, folder: Path) -> dict[str, Any]:
         options = self.options
-        wants_glass = options.own_frames or options.volume_points or options.drift_time
-        if not (options.quench_frames or wants_glass or options.short_range_points):
+        if not own_runs.wants_cells(options):
             return {}
         start = deck_runs.start_cell(cell, folder / "build")
         atoms = structure.read_cell(start)

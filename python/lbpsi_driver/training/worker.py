@@ -6,18 +6,21 @@ standard input and answers each with one line on what was standard output when i
 that a calculator prints goes to standard error.
 
 First line: ``{"kind", "model", "dispersion", "calculator", "arguments", "command"}``; answer:
-``{"ready": versions}`` or ``{"error": text}``. Then frames: ``{"numbers", "positions", "cell",
-"pbc"}``; answer: ``{"energy": eV, "forces": eV/Å, "stress": eV/Å3 in Voigt order}`` or
-``{"error": text}``. Energies are free energies where a calculator smears occupations.
+``{"ready": versions, "elements": symbols or null}``, null where a calculator does not tell them, or
+``{"error": text, "cause": "order", "package" or "other"}``. Then frames: ``{"numbers",
+"positions", "cell", "pbc"}``; answer: ``{"energy": eV, "forces": eV/Å, "stress": eV/Å3 in Voigt
+order}`` or ``{"error": text}``. Energies are free energies where a calculator smears occupations.
 """
 
 from __future__ import annotations
 
 import contextlib
+import difflib
 import importlib
 import importlib.metadata
 import json
 import os
+import pkgutil
 import re
 import shlex
 import subprocess
@@ -36,6 +39,10 @@ PACKAGES = {
 CP2K_LABEL = "cp2k"
 
 
+class OrderError(Exception):
+    """The first line asks for what isn't there."""
+
+
 class Reference:
     """Any ASE calculator that gives energy, forces and stress.
 
@@ -46,7 +53,9 @@ class Reference:
     """
 
     def __init__(self, order: dict[str, Any]) -> None:
-        self._calculator = with_dispersion(order) if order.get("dispersion") else bare(order)
+        model = bare(order)
+        self.elements = known_elements(model)
+        self._calculator = with_dispersion(model) if order.get("dispersion") else model
         self.versions = {name: version(name) for name in PACKAGES[order["kind"]]}
 
     def evaluate(self, atoms: Any) -> dict[str, Any]:
@@ -70,6 +79,7 @@ class CP2K:
     def __init__(self, order: dict[str, Any]) -> None:
         self._command = order["command"]
         self._arguments = order["arguments"]
+        self.elements: list[str] | None = None
         self.versions = {"cp2k": cp2k_version(self._command), "ase": version("ase")}
 
     def evaluate(self, atoms: Any) -> dict[str, Any]:
@@ -115,12 +125,51 @@ def bare(order: dict[str, Any]) -> Any:
         # In float32 the energy of a cell is rounded to 0.1 meV.
         defaults = {"device": "cpu", "default_dtype": "float64"}
         return MACECalculator(model_paths=order["model"], **(defaults | arguments))
-    module, _, name = order["calculator"].partition(":")
-    return getattr(importlib.import_module(module), name)(**arguments)
+    return named(order["calculator"])(**arguments)
 
 
-def with_dispersion(order: dict[str, Any]) -> Any:
-    """Make it with D3(BJ) for PBE added.
+def named(calculator: str) -> Any:
+    """Find a class by ``module:class``; what isn't there is told with what is close."""
+    module, _, name = calculator.partition(":")
+    asked = f"calculator = {calculator}: "
+    try:
+        home = importlib.import_module(module)
+    except ModuleNotFoundError as err:
+        parent, _, last = str(err.name).rpartition(".")
+        if not parent or not f"{module}.".startswith(f"{err.name}."):
+            raise
+        places = importlib.import_module(parent).__path__
+        inside = [one.name for one in pkgutil.iter_modules(places)]
+        raise OrderError(f"{asked}{parent} has no module {last}{close(last, inside)}") from err
+    if not hasattr(home, name):
+        classes = {key: one for key, one in vars(home).items() if isinstance(one, type)}
+        own = [key for key, one in classes.items() if one.__module__ == module]
+        raise OrderError(f"{asked}{module} has no {name}{close(name, own or list(classes))}")
+    return getattr(home, name)
+
+
+def close(word: str, known: list[str]) -> str:
+    """Name the nearest of the known words, or else some of them."""
+    public = sorted(one for one in known if not one.startswith("_"))
+    near = difflib.get_close_matches(word, public, n=1)
+    near += [one for one in public if one.startswith(word)]
+    if near:
+        return f"; did you mean {near[0]}?"
+    return f"; it has {', '.join(public[:10])}" if public else ""
+
+
+def known_elements(calculator: Any) -> list[str] | None:
+    """Elements that a calculator knows, where it tells them as those of MACE and SevenNet do."""
+    from ase.data import chemical_symbols
+
+    numbers = getattr(getattr(calculator, "z_table", None), "zs", None)
+    if numbers is None and isinstance(getattr(calculator, "type_map", None), dict):
+        numbers = calculator.type_map
+    return None if numbers is None else [chemical_symbols[int(n)] for n in sorted(numbers)]
+
+
+def with_dispersion(calculator: Any) -> Any:
+    """Add D3(BJ) for PBE to a calculator.
 
     References
     ----------
@@ -129,7 +178,7 @@ def with_dispersion(order: dict[str, Any]) -> Any:
     from ase.calculators.mixing import SumCalculator
     from dftd3.ase import DFTD3
 
-    return SumCalculator([bare(order), DFTD3(method="PBE", damping="d3bj")])
+    return SumCalculator([calculator, DFTD3(method="PBE", damping="d3bj")])
 
 
 def cp2k_version(command: str) -> str:
@@ -207,10 +256,14 @@ def main() -> None:
     order = json.loads(sys.stdin.readline())
     try:
         reference: Reference | CP2K = CP2K(order) if order["kind"] == "cp2k" else Reference(order)
-    except Exception as err:
-        say({"error": one_line(f"{type(err).__name__}: {err}")})
+    except OrderError as err:
+        say({"error": one_line(str(err)), "cause": "order"})
         return
-    say({"ready": reference.versions})
+    except Exception as err:
+        cause = "package" if isinstance(err, ImportError) else "other"
+        say({"error": one_line(f"{type(err).__name__}: {err}"), "cause": cause})
+        return
+    say({"ready": reference.versions, "elements": reference.elements})
     for line in sys.stdin:
         say(answer(reference, json.loads(line)))
 
