@@ -6,9 +6,16 @@ The dump is made here: a packed cell of 136 atoms, copied to 1088, whose atoms v
 hop, a frame every 0.1 ps, as ``mod.trajectory`` writes it. Both sides are processes with one thread
 that start, read the file, write their numbers and end; they take turns (A B A B …).
 
-- *ours*: ``python -m lbpsi_driver analyze --no-structure``: all that the script gives, and besides
-  it the classes of the Li, MSD, D and survival by class, intervals of all numbers, CSV and figures;
-- *script*: ``analyze_peers.py``; its docstring says how it has each number.
+- *ours without hopping*: ``python -m lbpsi_driver analyze --no-structure --no-hopping``, against
+  *script*: ``analyze_peers.py`` without the parts of ``--hopping``. Ours gives all that the script
+  gives, and besides it the classes of the Li, MSD, D and survival by class, intervals of all
+  numbers, CSV and figures;
+- *ours with hopping*: ``analyze --no-structure``, against *all of the script*, ``--hopping``: the
+  class of each Li, MSD by class, van Hove functions, alpha2, density on a grid and hops, too. Ours
+  gives besides these residence times, rotations near hops with a null model, intervals, a surface.
+
+The script runs once a turn; its docstring says how it has each number, and the parts of
+``--hopping``, which it times itself, are taken away for the first line.
 
 The run fails where they disagree (``agree`` says by how much they may). ``--motif-frames N`` has
 the script find motifs and rotations in the first N frames only and scales that part of its time, a
@@ -148,17 +155,23 @@ def ours(dump: Path, *options: str) -> tuple[Cost, Answer]:
     return cost, result["temperatures"][0]
 
 
-def script(dump: Path, frames: int, motif_frames: int) -> tuple[Cost, Answer]:
-    """Run the plain script; the time of its loop over frames is scaled where it is cut short."""
+def script(dump: Path, frames: int, motif_frames: int) -> tuple[Cost, Cost, Answer]:
+    """Run the plain script: without the parts of hopping, with them.
+
+    The time of its loops over frames is scaled where they are cut short.
+    """
     peer = Path(__file__).with_name("analyze_peers.py")
     about = ["--spacing", f"{SPACING_PS:g}", "--temperature", f"{TEMPERATURE_K:g}"]
-    about += ["--motif-frames", str(motif_frames)]
+    about += ["--motif-frames", str(motif_frames), "--hopping"]
     cost = run([sys.executable, str(peer), str(dump), *about])
     answer: Answer = json.loads(cost.said.splitlines()[-1])
-    missing = frames / motif_frames - 1.0
-    left_out = [missing * answer[clock]["motifs"] for clock in ("seconds", "processor")]
-    whole = (cost.seconds + left_out[0], cost.processor + left_out[1])
-    return Cost(*whole, cost.megabytes, ""), answer
+    scale = frames / motif_frames
+    plain, every = [], []
+    for clock, spent in (("seconds", cost.seconds), ("processor", cost.processor)):
+        parts = answer[clock]
+        plain.append(spent - parts["by class"] - parts["hopping"] + (scale - 1.0) * parts["motifs"])
+        every.append(plain[-1] + scale * parts["by class"] + parts["hopping"])
+    return Cost(*plain, cost.megabytes, ""), Cost(*every, cost.megabytes, ""), answer
 
 
 # --- agreement -----------------------------------------------------------------------------------
@@ -195,6 +208,41 @@ def agree(record: Answer, answer: Answer, whole: bool) -> list[str]:
         found = record["motifs"]["classes"].get(name, {}).get("rotation") or {}
         mean = (found.get("angle_deg") or {}).get("mean")
         check(f"rotation of {name}", mean, angle, 0.02 * angle if whole else 0.2 * angle)
+    for name, share in answer["li_shares"].items():
+        found = record["motifs"]["classes"].get(name, {}).get("fraction_of_mobile") or {}
+        check(f"Li at {name}", found.get("mean"), share, 1e-5 if whole else 0.05)
+    return apart
+
+
+def agree_on_hopping(record: Answer, answer: Answer, output: Path, whole: bool) -> list[str]:
+    """Return what differs in the parts of ``--hopping``: single precision there, double here."""
+    apart = []
+
+    def check(name: str, mine: np.ndarray, other: Any, most: float) -> None:
+        theirs = np.asarray(other, dtype=np.float64)
+        if mine.shape != theirs.shape or not (np.abs(mine - theirs) <= most).all():
+            apart.append(f"{name}: {mine} and {theirs}")
+
+    def table(name: str) -> np.ndarray:
+        return np.genfromtxt(
+            output / f"{name}_run.csv", delimiter=",", names=True, deletechars="", replace_space=" "
+        )
+
+    check("beyond", np.array(record["van_hove"]["beyond_share"]), answer["beyond_share"], 1e-5)
+    check("alpha2", table("alpha2")["alpha2"], answer["alpha2"], 1e-3)
+    distinct = table("van_hove_distinct")
+    curves = np.array([distinct[name] for name in distinct.dtype.names[2:]])
+    check("distinct part", curves, answer["distinct"], 0.02)
+    density = record["ion_density"]["threshold_per_A3"]
+    check("density", np.array(density), answer["density_of_visited"], 0.01 * density)
+    number = record["hops"]["number"]
+    check("hops", np.array(number), answer["hops"], 0.01 * number)
+    if whole:
+        by_class = table("msd_motif")
+        row = by_class[np.argmin(np.abs(by_class["lag_ps"] - answer["li_msd_lag"] * SPACING_PS))]
+        for name, pair in answer["li_msd"].items():
+            mine = np.array([row[f"msd_{name}_A2"], row[f"survivors_msd_{name}_A2"]])
+            check(f"MSD of Li at {name}", mine, pair, 1e-3)
     return apart
 
 
@@ -212,23 +260,32 @@ def rows(folder: Path, args: argparse.Namespace) -> tuple[list[Row], str]:
     frames, parts = args.frames, args.motif_frames or args.frames
     dump = folder / "run.dump"
     write_dump(dump, frames)
-    mine, theirs = [], []
+    plain: tuple[list[Cost], list[Cost]] = ([], [])
+    every: tuple[list[Cost], list[Cost]] = ([], [])
     for _ in range(args.blocks):
-        cost, record = ours(dump, "--no-structure")
-        mine.append(cost)
-        cost, answer = script(dump, frames, parts)
-        theirs.append(cost)
-    if apart := agree(record, answer, parts == frames):
+        cost, record = ours(dump, "--no-structure", "--no-hopping")
+        plain[0].append(cost)
+        of_plain, of_every, answer = script(dump, frames, parts)
+        plain[1].append(of_plain)
+        every[1].append(of_every)
+        cost, with_hopping = ours(dump, "--no-structure")
+        every[0].append(cost)
+    apart = agree(record, answer, parts == frames)
+    output = dump.with_suffix(".analysis")
+    apart += agree_on_hopping(with_hopping, answer, output, parts == frames)
+    if apart:
         raise SystemExit("they disagree:\n" + "\n".join(apart))
-    name = f"times as fast as the script, {frames} frames"
-    table = [
-        faster(name, [[cost.seconds for cost in side] for side in (mine, theirs)], ">= 10"),
-        faster("  in processor time", [[c.processor for c in side] for side in (mine, theirs)]),
-    ]
-    memory = [[cost.megabytes for cost in side] for side in (mine, theirs)]
+    table = []
+    for title, sides in (("without hopping", plain), ("with hopping", every)):
+        name = f"times as fast as the script {title}, {frames} frames"
+        wall = [[cost.seconds for cost in side] for side in sides]
+        table.append(faster(name, wall, ">= 10"))
+        processor = [[cost.processor for cost in side] for side in sides]
+        table.append(faster("  in processor time", processor))
+    memory = [[cost.megabytes for cost in side] for side in every]
     table.append(compare("peak memory", *memory, unit="MB"))
     whole = [ours(dump)[0] for _ in range(args.blocks)]
-    without = [cost.seconds for cost in mine]
+    without = [cost.seconds for cost in every[0]]
     table.append(compare("with structure / without", [c.seconds for c in whole], without, unit="s"))
     if args.longer > 1:
         dump.unlink()

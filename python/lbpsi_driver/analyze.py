@@ -159,7 +159,8 @@ def _analyze_run(
         of_structure = (trajectory, rdf, options, source.cutoffs, advance)
         structure = analyze_structure.analyze_run(label, *of_structure)
     if options.hopping:
-        of_hopping = (trajectory, motion, options, source.cutoffs, advance)
+        units = None if motifs is None else motifs.units
+        of_hopping = (trajectory, motion, units, options, source.cutoffs, advance)
         hopping = analyze_transport.analyze_run(label, *of_hopping)
     title = label if source.temperature_K is None else f"{source.temperature_K:g} K"
     record = _record(source, trajectory, len(mobile), motion, rdf)
@@ -169,6 +170,7 @@ def _analyze_run(
             record = record.model_copy(update=part.records)
     if structure is not None:
         record.rdf.plateaus = structure.plateau_records
+    motifs = None if motifs is None else motifs.without_units()
     return _Run(record, title, motion.without_ions(), rdf, motifs, structure, hopping)
 
 

@@ -18,20 +18,22 @@ from lbpsi_driver.history import MOTIFS, ROTATIONS, History
 from lbpsi_driver.motif_history import Blocks, MotifHistory
 from lbpsi_driver.observables.diffusion import TracerDiffusion, without_D
 from lbpsi_driver.observables.estimate import Estimate, mean_of_series, mean_share
-from lbpsi_driver.observables.motif_transport import (
+from lbpsi_driver.observables.motif_series import (
     N_FORMER_CLASSES,
-    ClassDisplacements,
     MotifSeries,
+    UnitPaths,
+    motif_series,
+)
+from lbpsi_driver.observables.motif_transport import (
+    ClassDisplacements,
     Populations,
     class_diffusion,
     class_displacements,
-    motif_series,
-    orientation_table,
-    rotation_table,
     survival_time_ps,
 )
 from lbpsi_driver.observables.motifs import CLASS_NAMES
 from lbpsi_driver.observables.paths import Positions
+from lbpsi_driver.observables.spool import Array, Stored, columns, rows_at
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 from lbpsi_driver.report.motif_results import (
     ClassRecord,
@@ -53,6 +55,11 @@ class RunMotifs:
     record: MotifRecord
     populations: Populations | None = None
     displacements: ClassDisplacements | None = None
+    units: UnitPaths | None = None
+
+    def without_units(self) -> RunMotifs:
+        """Leave out the paths of units, which aren't needed for tables and figures."""
+        return replace(self, units=None)
 
     def msd_table(self) -> dict[str, Floats]:
         """Columns of the CSV file of displacements: the classes that ions have."""
@@ -117,17 +124,16 @@ def analyze_run(
     spacing, index = trajectory.grid()
     series = motif_series(trajectory, mobile, **cutoffs)
     populations = _populations(deck, trajectory, series)
-    table, source = _rotations(deck, trajectory, timestep_fs, cutoffs)
+    table, source = _rotations(deck, trajectory, series, timestep_fs)
     found = class_displacements(ions, series.ions, spacing, index) if len(mobile) else None
     classes = {
         name: _class_record(code, populations, series, found, tracer)
         for code, name in enumerate(CLASS_NAMES, start=1)
         if _is_present(code, populations, series)
     }
-    oriented = orientation_table(trajectory, **cutoffs)
-    for name, row in zip(CLASS_NAMES, oriented, strict=False):
+    for name, row in zip(CLASS_NAMES, series.orientations, strict=False):
         if name in classes:
-            rows = table[:, classes[name].code - 1]
+            rows = columns(table, np.array([classes[name].code - 1]))[:, 0]
             classes[name].rotation = _rotation_record(rows, *row.tolist())
     record = MotifRecord(
         populations=MotifCurveRecord(file=f"motifs_{label}.csv", source=populations.source),
@@ -135,7 +141,7 @@ def analyze_run(
         msd=found and MotifCurveRecord(file=f"msd_motif_{label}.csv", source=_FRAMES),
         classes=classes,
     )
-    return RunMotifs(record, populations, found)
+    return RunMotifs(record, populations, found, series.units)
 
 
 def quench(folder: Path, history: History) -> tuple[QuenchMotifRecord, Populations] | None:
@@ -191,8 +197,8 @@ def _populations(deck: Path | None, trajectory: Trajectory, series: MotifSeries)
 
 
 def _rotations(
-    deck: Path | None, trajectory: Trajectory, timestep_fs: float | None, cutoffs: Mapping[str, Any]
-) -> tuple[Floats, str]:
+    deck: Path | None, trajectory: Trajectory, series: MotifSeries, timestep_fs: float | None
+) -> tuple[Array | Stored, str]:
     """Rotations of units by class, shape (R, 11, 6), and where they are from."""
     blocks = None if deck is None else motif_history.read_rotations(deck)
     if blocks is not None and timestep_fs is not None:
@@ -200,7 +206,7 @@ def _rotations(
         blocks = _turned(blocks.between(int(steps[0]), int(steps[-1])))
         if len(blocks.step) >= _FEWEST_ROWS:
             return blocks.values, ROTATIONS
-    return rotation_table(trajectory, **cutoffs)[1:], _FRAMES
+    return rows_at(series.rotations, np.arange(1, trajectory.n_frames)), _FRAMES
 
 
 def _turned(blocks: Blocks) -> Blocks:

@@ -36,6 +36,7 @@ from lbpsi_driver.observables.hop_rotation import (
     unit_turns,
 )
 from lbpsi_driver.observables.hops import Hops, Residence, detect_hops, hop_rate, residence
+from lbpsi_driver.observables.motif_series import UnitPaths, motif_series
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 from lbpsi_driver.observables.van_hove import (
     DistinctPart,
@@ -127,6 +128,7 @@ def analyze_run(
     label: str,
     trajectory: Trajectory,
     motion: RunDiffusion,
+    units: UnitPaths | None,
     options: AnalysisOptions,
     cutoffs: Mapping[str, Any],
     advance: Callable[[str], None],
@@ -141,6 +143,8 @@ def analyze_run(
         Its frames.
     motion : RunDiffusion
         Its displacements.
+    units : UnitPaths or None
+        Rotations of its units; None: they are taken from the frames where they are needed.
     options : AnalysisOptions
         Those of :class:`lbpsi_driver.transport_options.HoppingFields`.
     cutoffs : mapping
@@ -164,7 +168,8 @@ def analyze_run(
     advance(f"{label} {PARTS[1]}")
     hops, stays, of_hops = _hops(label, trajectory, motion, options, still)
     advance(f"{label} {PARTS[2]}")
-    couplings, of_rotation = _couplings(label, trajectory, hops, options, cutoffs, of_hops.reason)
+    of_units = (trajectory, hops, units, options, cutoffs, of_hops.reason)
+    couplings, of_rotation = _couplings(label, *of_units)
     advance(f"{label} {PARTS[3]}")
     records = {
         "van_hove": of_van_hove,
@@ -330,6 +335,7 @@ def _couplings(
     label: str,
     trajectory: Trajectory,
     hops: Hops | None,
+    units: UnitPaths | None,
     options: AnalysisOptions,
     cutoffs: Mapping[str, Any],
     why: str | None,
@@ -341,8 +347,9 @@ def _couplings(
 
     def work() -> dict[str, Coupling]:
         assert hops is not None
-        turns = unit_turns(trajectory, hops.window_ps, **cutoffs)
         ions = trajectory.indices(options.mobile)
+        paths = units or motif_series(trajectory, ions, **cutoffs).units
+        turns = unit_turns(trajectory, paths, hops.window_ps)
         pairs = near(trajectory, ions, hops, turns.former, options.rotation_radius)
         test = partial(coupling, turns, hops, draws=options.draws, seed=options.seed)
         elements = np.unique(turns.element).tolist()

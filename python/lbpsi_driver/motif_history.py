@@ -16,7 +16,7 @@ import numpy as np
 
 from lbpsi_driver.config import DynamicsOptions, UsageError, parse_bond
 from lbpsi_driver.history import MOTIFS, MSD_MOTIF, ROTATIONS
-from lbpsi_driver.observables.motif_transport import N_FORMER_CLASSES
+from lbpsi_driver.observables.motif_series import N_FORMER_CLASSES
 from lbpsi_driver.observables.motifs import CLASS_NAMES, MotifFinder
 from lbpsi_driver.observables.trajectory import Floats, Integers
 

@@ -347,7 +347,7 @@ def test_file_that_is_no_model(machine, tmp_path):
     check = examine("model", here)
     assert check.status == "fail"
     assert "not a MACE model" in check.found
-    assert check.mend == "give a .model that mace_run_train saved"
+    assert check.mend == "give a whole .model of MACE's"
     for name in ("LAMMPS vs ASE", "float32 vs float64"):
         compared = examine(name, here)
         assert (compared.status, compared.found) == ("skip", "the model can't be loaded")

@@ -7,6 +7,7 @@ from lj_runs import DATA, kill_when, run
 from lbpsi_driver import engine, history, motif_history
 from lbpsi_driver.config import QuenchOptions, SweepOptions, UsageError
 from lbpsi_driver.observables import motif_transport
+from lbpsi_driver.observables.motif_series import motif_series
 from lbpsi_driver.observables.trajectory import read
 from lbpsi_driver.quench import quench
 
@@ -179,13 +180,12 @@ def test_killed_in_production_it_goes_on_from_its_origins(tmp_path, glass):
     trajectory = read(folder / "trajectory.dump", 1.0)
     ions = trajectory.indices("Li")
     paths = trajectory.paths(ions)
-    classes = motif_transport.motif_series(trajectory, ions).ions
+    series = motif_series(trajectory, ions)
     whole = np.array([len(wanted) - 1])
-    found = motif_transport.class_displacements(paths, classes, 0.1, lags=whole)
+    found = motif_transport.class_displacements(paths, series.ions, 0.1, lags=whole)
     last = motif_history.read_msd(folder).values[-1]
     assert last[:, 0].tolist() == found.origin.number[0].tolist()
     assert last[:, 5].tolist() == found.survivors.number[0].tolist()
     assert last[:, 1] == pytest.approx(np.nan_to_num(found.origin.msd_A2[0]), rel=1e-3)
-    table = motif_transport.rotation_table(trajectory)
     turned = motif_history.read_rotations(folder).values
-    assert turned == pytest.approx(table, rel=1e-3, abs=2e-3)
+    assert turned == pytest.approx(series.rotations, rel=1e-3, abs=2e-3)

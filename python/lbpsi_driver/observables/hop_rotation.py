@@ -24,7 +24,7 @@ profile over delays shows which of the two comes first.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -32,18 +32,11 @@ import numpy as np
 from ase.geometry import find_mic
 from numpy.typing import NDArray
 
-from lbpsi_driver.config import DEFAULT_HOLD, UsageError
+from lbpsi_driver.config import UsageError
 from lbpsi_driver.observables.estimate import Estimate, clustered_half_width
 from lbpsi_driver.observables.hops import Hops
-from lbpsi_driver.observables.rotation import WHOLE, Rotations, rotations
-from lbpsi_driver.observables.spool import (
-    Array,
-    Collector,
-    Stored,
-    columns,
-    folder_of,
-    positions_at_once,
-)
+from lbpsi_driver.observables.motif_series import UnitPaths
+from lbpsi_driver.observables.spool import columns, positions_at_once
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 
 Null = Literal["together", "each", "units"]
@@ -140,12 +133,10 @@ class Coupling:
 
 def unit_turns(
     trajectory: Trajectory,
+    paths: UnitPaths,
     window_ps: float,
     *,
     elements: Sequence[str] | None = None,
-    hold: int = DEFAULT_HOLD,
-    bonds: Mapping[str, float] | None = None,
-    chain: int | None = None,
 ) -> UnitTurns:
     """Angular displacements of all units along a trajectory.
 
@@ -153,12 +144,13 @@ def unit_turns(
     ----------
     trajectory : Trajectory
         The frames.
+    paths : UnitPaths
+        Rotations of their units, from
+        :func:`lbpsi_driver.observables.motif_series.motif_series`.
     window_ps : float
         Both half-windows together, ps; that of the hops.
     elements : sequence of str, optional
         Formers whose units are wanted; default: all.
-    hold, bonds, chain
-        As in :func:`lbpsi_driver.observables.rotation.rotations`.
 
     Returns
     -------
@@ -168,7 +160,7 @@ def unit_turns(
     Raises
     ------
     UsageError
-        No former, a window longer than the run or under two points of the grid.
+        None of these formers, a window longer than the run or under two points of the grid.
     """
     spacing, index = trajectory.grid()
     length, half = int(index[-1]) + 1, round(window_ps / spacing / 2.0)
@@ -176,8 +168,7 @@ def unit_turns(
         raise UsageError(
             f"window {window_ps:g} ps: expected {2 * spacing:g} ps to {length * spacing:g} ps"
         )
-    frames = rotations(trajectory, hold=hold, bonds=bonds, chain=chain)
-    names, ids, turns, marks = _followed(trajectory, frames)
+    names = paths.element
     wanted = np.isin(names, names if elements is None else list(elements))
     if not wanted.any():
         raise UsageError(
@@ -188,29 +179,10 @@ def unit_turns(
     for first in range(0, angle.shape[1], size):
         chosen = np.flatnonzero(wanted)[first : first + size]
         path = np.zeros((length, len(chosen), 4))
-        path[index] = columns(turns, chosen)
-        held = _held(columns(marks, chosen), index, length, half)
+        path[index] = columns(paths.turns, chosen)
+        held = _held(columns(paths.exchanges, chosen), index, length, half)
         angle[:, first : first + size] = np.where(held, _turns(path, half), np.nan)
-    n_atoms = len(trajectory.elements)
-    known = np.arange(1, n_atoms + 1) if trajectory.ids is None else trajectory.ids
-    former = np.flatnonzero(np.isin(known, ids[wanted]))
-    return UnitTurns(former, names[wanted], angle, half, spacing)
-
-
-def _followed(
-    trajectory: Trajectory, frames: Iterator[Rotations]
-) -> tuple[NDArray[np.str_], Integers, Array | Stored, Array | Stored]:
-    """Elements and ids of the units, their quaternions (F, n, 4) and exchanges so far (F, n)."""
-    turns: Collector | None = None
-    for now in frames:
-        if turns is None:
-            n, folder = len(now.ids), folder_of(trajectory.fractional)
-            turns = Collector((n, 4), expected=trajectory.n_frames, folder=folder)
-            marks = Collector((n,), np.int32, expected=trajectory.n_frames, folder=folder)
-        turns.append(_quaternions(now.angle_deg, now.axis, now.state == WHOLE))
-        marks.append(now.exchanges)
-    assert turns is not None
-    return now.elements, now.ids, turns.finish(), marks.finish()
+    return UnitTurns(paths.former[wanted], names[wanted], angle, half, spacing)
 
 
 def near(
@@ -247,6 +219,9 @@ def near(
     after = np.searchsorted(index, hops.point)
     before = np.maximum(after - 1, 0)
     strain = np.linalg.inv(trajectory.mean_cell) @ trajectory.cells
+    # Within half the cell's least width there is one image only, that of the least fractions.
+    least_width = 1.0 / np.linalg.norm(np.linalg.inv(trajectory.cells), axis=1).max()
+    one_image = radius_A < 0.5 * least_width
     of_hop, of_unit = [], []
     in_time = np.argsort(after, kind="stable")
     size = max(1, _MIC_CHUNK // max(len(former), 1))
@@ -257,8 +232,11 @@ def near(
         place = np.arange(len(ion))
         middle = 0.5 * (before_hop[place, ion] + after_hop[place, ion])
         apart = after_hop[:, former] - middle[:, None]
-        flat = apart.reshape(-1, 3) @ trajectory.mean_cell
-        nearest = find_mic(flat, trajectory.mean_cell)[0].reshape(apart.shape) @ strain[t]
+        if one_image:
+            nearest = (apart - np.rint(apart)) @ trajectory.cells[t]
+        else:
+            flat = apart.reshape(-1, 3) @ trajectory.mean_cell
+            nearest = find_mic(flat, trajectory.mean_cell)[0].reshape(apart.shape) @ strain[t]
         hop, unit = np.nonzero(np.square(nearest).sum(axis=2) <= radius_A**2)
         of_hop.append(chunk[hop])
         of_unit.append(unit)
@@ -423,14 +401,6 @@ class _Test:
         with np.errstate(invalid="ignore"):
             mean: Floats = total / number
         return mean
-
-
-def _quaternions(angle_deg: Floats, axis: Floats, whole: NDArray[np.bool_]) -> Floats:
-    """Make unit quaternions, zero where a unit isn't whole, shape (n, 4)."""
-    half = np.radians(np.where(whole, angle_deg, 0.0)) / 2.0
-    vector = np.where(whole[:, None], axis, 0.0) * np.sin(half)[:, None]
-    found: Floats = np.concatenate([np.cos(half)[:, None], vector], axis=1) * whole[:, None]
-    return found
 
 
 def _held(exchanges: Integers, index: Integers, length: int, half: int) -> NDArray[np.bool_]:

@@ -18,13 +18,11 @@ ions spend in it over the lag. Lags with fewer than
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from lbpsi_driver import _kernels
+import lbpsi_driver._kernels as _kernels
 from lbpsi_driver.observables.diffusion import (
     LEAST_LAGS,
     TracerDiffusion,
@@ -33,51 +31,14 @@ from lbpsi_driver.observables.diffusion import (
     without_D,
 )
 from lbpsi_driver.observables.estimate import LEAST_INDEPENDENT
-from lbpsi_driver.observables.motifs import CLASS_NAMES, iterate
-from lbpsi_driver.observables.msd import (
-    LagStatistics,
-    frame_pairs,
-    log_lags,
-    squared_displacements,
-    with_origins,
-)
+from lbpsi_driver.observables.motif_series import N_FORMER_CLASSES, Classes
+from lbpsi_driver.observables.motifs import CLASS_NAMES
+from lbpsi_driver.observables.msd import LagStatistics, frame_pairs, log_lags, with_origins
 from lbpsi_driver.observables.paths import Positions, atom_blocks
-from lbpsi_driver.observables.rotation import STATES, end_windows, rotations
-from lbpsi_driver.observables.spool import row_blocks
-from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
+from lbpsi_driver.observables.trajectory import Floats, Integers
 
-N_FORMER_CLASSES: int = _kernels.N_FORMER_CLASSES
-"""Classes that a former can have: the first ones."""
 N_CLASSES = len(CLASS_NAMES)
 """Classes of an ion: those of formers, halide and none."""
-
-WINDOW = 0.1
-"""Share of a run's frames over which orientations are averaged, at its start and at its end."""
-_FEWEST_IN_WINDOW = 3
-
-Classes = NDArray[np.int8]
-
-
-@dataclass(frozen=True)
-class MotifSeries:
-    """Motifs along a trajectory: F frames, N mobile ions.
-
-    Attributes
-    ----------
-    ions : ndarray of int8, shape (F, N)
-        Class of each ion, a code from 1.
-    formers : ndarray of int, shape (F, 11)
-        Formers in each class.
-    """
-
-    ions: Classes
-    formers: Integers
-
-    def share_of_ions(self, code: int) -> Floats:
-        """Share of the ions in a class in each frame, 0 where there are none, shape (F,)."""
-        parts = [(self.ions[rows] == code).sum(axis=1) for rows in row_blocks(self.ions)]
-        share: Floats = np.concatenate(parts) / max(1, self.ions.shape[1])
-        return share
 
 
 @dataclass(frozen=True)
@@ -184,43 +145,6 @@ class ClassDisplacements:
         )
 
 
-def motif_series(
-    trajectory: Trajectory,
-    mobile: Integers,
-    *,
-    bonds: Mapping[str, float] | None = None,
-    chain: int | None = None,
-) -> MotifSeries:
-    """Find the classes of ions and formers in each frame.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        The frames.
-    mobile : ndarray of int, shape (N,)
-        Indices of the mobile ions.
-    bonds, chain
-        As in :func:`lbpsi_driver.observables.motifs.find_motifs`.
-
-    Returns
-    -------
-    MotifSeries
-        Their classes, and how many formers each class has.
-
-    Raises
-    ------
-    UsageError
-        An element without motifs, or no former.
-    """
-    ions = np.empty((trajectory.n_frames, len(mobile)), dtype=np.int8)
-    formers = np.empty((trajectory.n_frames, N_FORMER_CLASSES), dtype=np.int64)
-    for t, motifs in enumerate(iterate(trajectory, bonds=bonds, chain=chain)):
-        ions[t] = motifs.cls[mobile]
-        codes = np.bincount(motifs.cls[motifs.former], minlength=N_FORMER_CLASSES + 1)
-        formers[t] = codes[1 : N_FORMER_CLASSES + 1]
-    return MotifSeries(ions, formers)
-
-
 def class_displacements(
     positions: Positions,
     classes: Classes,
@@ -253,13 +177,13 @@ def class_displacements(
     there, number = with_origins(index, lags)
     at_origin, of_survivors = np.zeros((2, len(there), 3, N_CLASSES))
     for chosen, block in atom_blocks(positions):
-        of_block = classes[:, chosen]
+        block = np.ascontiguousarray(block)
+        of_block = np.ascontiguousarray(classes[:, chosen])
         until = _held_until(of_block)
         for k, (_, start, stop) in enumerate(frame_pairs(index, there)):
-            squares = squared_displacements(block, start, stop)
-            origin, held = of_block[start], until[start] >= stop[:, None]
-            at_origin[k] += _moments(squares.ravel(), origin.ravel())
-            of_survivors[k] += _moments(squares[held], origin[held])
+            moments = _kernels.squares_by_class(block, start, stop, of_block, until)
+            at_origin[k] += moments[0]
+            of_survivors[k] += moments[1]
     return ClassDisplacements(
         np.asarray(there * spacing_ps, dtype=np.float64),
         _displacements(at_origin),
@@ -316,89 +240,6 @@ def survival_time_ps(found: ClassDisplacements, code: int) -> float | None:
     return float(found.lags_ps[gone[0]]) if len(gone) else None
 
 
-def rotation_table(
-    trajectory: Trajectory,
-    *,
-    bonds: Mapping[str, float] | None = None,
-    chain: int | None = None,
-) -> Floats:
-    """Rotations of units since the first frame by class, the columns of ``compute kabsch``.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        The frames.
-    bonds, chain
-        As in :func:`lbpsi_driver.observables.motifs.find_motifs`.
-
-    Returns
-    -------
-    ndarray, shape (F, 11, 6)
-        Of each frame and class: whole units, mean, root mean square and largest angle in degrees,
-        broken units, exchanges so far.
-
-    Raises
-    ------
-    UsageError
-        An element without motifs, or no former.
-    """
-    names = np.array(CLASS_NAMES[:N_FORMER_CLASSES])
-    whole, broken = STATES.index("whole"), STATES.index("broken")
-    table = np.zeros((trajectory.n_frames, N_FORMER_CLASSES, 6))
-    for frame, now in zip(table, rotations(trajectory, bonds=bonds, chain=chain), strict=True):
-        for row, name in zip(frame, names, strict=True):
-            mine = now.class_names == name
-            angles = now.angle_deg[mine & (now.state == whole)]
-            if len(angles):
-                row[:4] = len(angles), angles.mean(), np.sqrt(np.mean(angles**2)), angles.max()
-            row[4:] = (mine & (now.state == broken)).sum(), now.exchanges[mine].sum()
-    return table
-
-
-def orientation_table(
-    trajectory: Trajectory,
-    *,
-    bonds: Mapping[str, float] | None = None,
-    chain: int | None = None,
-) -> Floats:
-    """Rotations of averaged units beside their librations, by class.
-
-    A frame's angle holds thermal motion; averaged over the frames of a window it does not.
-
-    Parameters
-    ----------
-    trajectory : Trajectory
-        The frames.
-    bonds, chain
-        As in :func:`lbpsi_driver.observables.motifs.find_motifs`.
-
-    Returns
-    -------
-    ndarray, shape (11, 2)
-        Means over the units that a class has in the last frame, degrees: Kabsch angle from the unit
-        averaged over the first :data:`WINDOW` of the frames to that over the last, and root mean
-        square angle of the frames of the last window from its average. NaN where no unit holds its
-        S in both windows, or there are too few frames.
-
-    Raises
-    ------
-    UsageError
-        An element without motifs, or no former.
-    """
-    table = np.full((N_FORMER_CLASSES, 2), np.nan)
-    window = round(WINDOW * trajectory.n_frames)
-    if window < _FEWEST_IN_WINDOW:
-        return table
-    class_names, last = end_windows(trajectory, window, bonds=bonds, chain=chain)
-    found = np.stack([last.angle_deg, last.libration_deg], axis=1)
-    known = ~np.isnan(found).any(axis=1)
-    for row, name in zip(table, CLASS_NAMES[:N_FORMER_CLASSES], strict=True):
-        mine = known & (class_names == name)
-        if mine.any():
-            row[:] = found[mine].mean(axis=0)
-    return table
-
-
 def _held_until(classes: Classes) -> Integers:
     """Last frame up to which each ion keeps the class that it has, shape (F, N)."""
     until = np.empty(classes.shape, dtype=np.int64)
@@ -406,14 +247,6 @@ def _held_until(classes: Classes) -> Integers:
     for t in range(len(classes) - 2, -1, -1):
         until[t] = np.where(classes[t] == classes[t + 1], until[t + 1], t)
     return until
-
-
-def _moments(squares: Floats, classes: Classes) -> Floats:
-    """Sum ones, squares and their squares by class, shape (3, C)."""
-    sums = [
-        np.bincount(classes, weights, N_CLASSES + 1)[1:] for weights in (None, squares, squares**2)
-    ]
-    return np.array(sums, dtype=np.float64)
 
 
 def _displacements(moments: Floats) -> Displacements:

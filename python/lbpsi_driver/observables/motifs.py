@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import lbpsi_driver._kernels as _kernels
 from lbpsi_driver.config import UsageError
+from lbpsi_driver.observables.spool import row_blocks
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory, require_periodic
 
 Counts = NDArray[np.int32]
@@ -307,8 +308,10 @@ def iterate(
         As in :func:`find_motifs`.
     """
     finder = MotifFinder(trajectory.elements, bonds=bonds, chain=chain, ids=trajectory.ids)
-    for t in range(start, trajectory.n_frames):
-        yield finder.find(trajectory.fractional[t] @ trajectory.cells[t], trajectory.cells[t])
+    rest = trajectory if start == 0 else trajectory.at(np.arange(start, trajectory.n_frames))
+    for rows in row_blocks(rest.fractional):
+        for fractional, cell in zip(rest.fractional[rows], rest.cells[rows], strict=True):
+            yield finder.find(fractional @ cell, cell)
 
 
 def _species(elements: NDArray[np.str_]) -> Species:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.fft import irfft, next_fast_len, rfft
 
+import lbpsi_driver._kernels as _kernels
 from lbpsi_driver.observables.paths import Positions, atom_blocks
 from lbpsi_driver.observables.trajectory import Floats, Integers
 
@@ -137,13 +138,14 @@ def lag_statistics(
     for chosen, block in atom_blocks(positions):
         # Mean and variance of two sets from those of each.
         share = (chosen.stop - chosen.start) / chosen.stop
+        block = np.ascontiguousarray(block)
         for k, (_, start, stop) in enumerate(frame_pairs(index, there)):
             kept = _evenly(len(start), most_origins)
-            squares = squared_displacements(block, start[kept], stop[kept])
-            away = squares.mean() - mean[k]
+            means, variances = _kernels.squares_by_atom(block, start[kept], stop[kept])
+            away = means.mean() - mean[k]
             rest = (1.0 - share) * (variance[k] + share * away**2)
             mean[k] += share * away
-            variance[k] = share * squares.var() + rest
+            variance[k] = share * (variances.mean() + means.var()) + rest
     independent = index[-1] / there
     if most_origins is not None:
         thinned = np.minimum(independent, most_origins)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import NotRequired, TypedDict
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,11 +18,15 @@ from numpy.typing import NDArray
 import lbpsi_driver._kernels as _kernels
 from lbpsi_driver.config import DEFAULT_HOLD, UsageError
 from lbpsi_driver.observables.motifs import Motifs, iterate
+from lbpsi_driver.observables.spool import Collector
 from lbpsi_driver.observables.trajectory import Floats, Integers, Trajectory
 
 STATES = ("none", "whole", "broken", "inverted")
 """Names of the states by code: no unit (under three S), as the reference, other S, mirrored."""
-WHOLE = STATES.index("whole")
+WHOLE, BROKEN = STATES.index("whole"), STATES.index("broken")
+
+UnitRows = dict[str, NDArray[Any]]
+"""What the kernel finds of the units of a frame, by name."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +235,11 @@ def rotations(
         raise UsageError(
             f"window {window}: expected 2 to {n_frames - start} frames, those from the reference on"
         )
-    frames = _frames(iterate(trajectory, bonds=bonds, chain=chain, start=start), start, hold)
+    followed = follow(iterate(trajectory, bonds=bonds, chain=chain, start=start), hold)
+    frames = (
+        (_rotations(frame, motifs, found), around)
+        for frame, (motifs, around, found) in enumerate(followed, start)
+    )
     if window is None:
         return (now for now, _ in frames)
     return _windowed(frames, window)
@@ -275,16 +284,37 @@ def _known(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _frames(frames: Iterator[Motifs], start: int, hold: int) -> Iterator[tuple[Rotations, Ligands]]:
+def follow(
+    frames: Iterable[Motifs], hold: int = DEFAULT_HOLD
+) -> Iterator[tuple[Motifs, Ligands, UnitRows]]:
+    """Follow the units through frames; see :func:`rotations`.
+
+    Parameters
+    ----------
+    frames : iterable of Motifs
+        Of each frame, the reference first.
+    hold : int
+        Frames that a new set of S must hold.
+
+    Yields
+    ------
+    motifs : Motifs
+        Of the frame.
+    around : Ligands
+        S of its formers.
+    found : dict of str to ndarray
+        By former: ``state``, ``angle`` and ``reduced`` (rad), ``axis``, ``residual``,
+        ``exchanges``, ``quaternion``; rotations are those of whole units, else zero.
+    """
     references: _kernels.UnitReferences | None = None
-    for frame, motifs in enumerate(frames, start):
+    for motifs in frames:
         around = ligands(motifs)
         if references is None:
             references = _kernels.UnitReferences(len(around.pyramid), hold)
-        yield _rotations(frame, motifs, references.update(*around.arrays())), around
+        yield motifs, around, references.update(*around.arrays())
 
 
-def _rotations(frame: int, motifs: Motifs, found: dict[str, NDArray[np.generic]]) -> Rotations:
+def _rotations(frame: int, motifs: Motifs, found: UnitRows) -> Rotations:
     formers = motifs.former
     whole = found["state"] == WHOLE
     return Rotations(
@@ -301,117 +331,77 @@ def _rotations(frame: int, motifs: Motifs, found: dict[str, NDArray[np.generic]]
     )
 
 
-def _where(known: NDArray[np.bool_], values: NDArray[np.generic]) -> Floats:
+def _where(known: NDArray[np.bool_], values: NDArray[Any]) -> Floats:
     return np.where(known, values.astype(np.float64), np.nan)
 
 
 def _windowed(frames: Iterator[tuple[Rotations, Ligands]], window: int) -> Iterator[Rotations]:
     """Join each frame with its window, which is known at the window's end only."""
-    averages = _Averages()
+    averages = Averages()
     found: Windows | None = None
-    waiting: list[tuple[Rotations, Ligands]] = []
-    for pair in frames:
-        waiting.append(pair)
-        if len(waiting) < window:
-            continue
-        found = averages.close([around for _, around in waiting])
-        for now, _ in waiting:
-            yield replace(now, windows=found)
-        waiting.clear()
-    for now, _ in waiting:
+    waiting: list[Rotations] = []
+    for now, around in frames:
+        waiting.append(now)
+        averages.add(around)
+        if len(waiting) == window:
+            found = averages.close()
+            yield from (replace(one, windows=found) for one in waiting)
+            waiting.clear()
+    for now in waiting:
         yield replace(now, windows=found)
 
 
-def end_windows(
-    trajectory: Trajectory,
-    window: int,
-    *,
-    bonds: Mapping[str, float] | None = None,
-    chain: int | None = None,
-) -> tuple[NDArray[np.str_], Windows]:
-    """Average the units over the first and the last frames of a trajectory.
-
-    Unlike :func:`rotations` it keeps no frames, which are looked at again instead.
+class Averages:
+    """Averages the units over windows of frames, the first of which is the reference of the others.
 
     Parameters
     ----------
-    trajectory : Trajectory
-        Frames, in time order.
-    window : int
-        Frames of each window.
-    bonds, chain
-        As in :func:`lbpsi_driver.observables.motifs.find_motifs`.
-
-    Returns
-    -------
-    class_names : ndarray of str, shape (n,)
-        Classes of the formers in the last frame.
-    Windows
-        Of the last window, referred to the first.
-
-    Raises
-    ------
-    UsageError
-        As :func:`rotations`.
+    folder : Path, optional
+        Where the temporary file of a long window goes; default: the system's place for such.
     """
-    n = trajectory.n_frames
-    averages = _Averages()
-    for first in (0, n - window):
-        frames = _Looked(trajectory.at(np.arange(first, first + window)), bonds, chain)
-        found = averages.close(frames)
-    return frames.class_names, found
 
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+        self._reference: _Fixed | None = None
+        self._first: Ligands | None = None
 
-class _Looked:
-    """Units of the frames of a trajectory, found anew each time that one goes through them."""
+    def add(self, frame: Ligands) -> None:
+        """Take the next frame of the window.
 
-    def __init__(
-        self, trajectory: Trajectory, bonds: Mapping[str, float] | None, chain: int | None
-    ) -> None:
-        self._trajectory, self._bonds, self._chain = trajectory, bonds, chain
-        self.class_names = np.empty(0, dtype=np.str_)
+        Parameters
+        ----------
+        frame : Ligands
+            S of all formers.
+        """
+        if self._first is None:
+            self._first = frame
+            self._steady = np.ones(len(frame.pyramid), dtype=np.bool_)
+            self._rows = Collector(frame.vectors.shape, folder=self._folder)
+            self._total, self._number = np.zeros_like(frame.vectors), 0
+        first, vectors = self._first, frame.vectors
+        if not (np.array_equal(frame.start, first.start) and np.array_equal(frame.ids, first.ids)):
+            self._steady &= (frame.table() == first.table()).all(axis=1)
+            vectors = np.zeros_like(first.vectors)
+            vectors[self._steady[first.owner]] = frame.vectors[self._steady[frame.owner]]
+        self._total += vectors
+        self._rows.append(vectors)
+        self._number += 1
 
-    def __iter__(self) -> Iterator[Ligands]:
-        for motifs in iterate(self._trajectory, bonds=self._bonds, chain=self._chain):
-            self.class_names = motifs.class_names()[motifs.former]
-            yield ligands(motifs)
-
-
-class _Averages:
-    """Averaged units of the first window, as references of the later ones."""
-
-    def __init__(self) -> None:
-        self._first: _Fixed | None = None
-
-    def close(self, frames: Iterable[Ligands]) -> Windows:
-        """Average the frames of a window, gone through twice."""
-        mean, steady = _mean(frames)
-        self._first = self._first or _Fixed(mean)
+    def close(self) -> Windows:
+        """End the window: its averages, and how far its frames are from them."""
+        first, steady, rows = self._first, self._steady, self._rows.finish()
+        assert first is not None
+        self._first = None
+        mean = replace(first, vectors=self._total / self._number).only(steady)
+        self._reference = self._reference or _Fixed(mean)
         here = _Fixed(mean)
-        squares, number = np.zeros(len(steady)), 0
-        for frame in frames:
-            squares += np.square(here.angle_to(frame.only(steady)))
-            number += 1
+        squares = np.zeros(len(steady))
+        for vectors in rows:
+            squares += np.square(here.angle_to(replace(first, vectors=vectors).only(steady)))
         return Windows(
-            angle_deg=np.degrees(self._first.angle_to(mean)),
-            libration_deg=np.degrees(np.sqrt(squares / number)),
+            angle_deg=np.degrees(self._reference.angle_to(mean)),
+            libration_deg=np.degrees(np.sqrt(squares / self._number)),
         )
-
-
-def _mean(frames: Iterable[Ligands]) -> tuple[Ligands, NDArray[np.bool_]]:
-    """Mean vectors of the units that hold the same S in all frames, and which these are."""
-    first: Ligands | None = None
-    number = 0
-    for frame in frames:
-        number += 1
-        if first is None:
-            first, table = frame, frame.table()
-            steady, total = np.ones(len(table), dtype=np.bool_), np.zeros_like(frame.vectors)
-        steady &= (frame.table() == table).all(axis=1)
-        total[steady[first.owner]] += frame.vectors[steady[frame.owner]]
-    assert first is not None
-    mean = replace(first, vectors=total / number).only(steady)
-    return mean, steady
 
 
 class _Fixed:

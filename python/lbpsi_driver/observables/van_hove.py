@@ -23,6 +23,7 @@ import freud
 import numpy as np
 from ase.geometry import cell_to_cellpar, minkowski_reduce
 
+import lbpsi_driver._kernels as _kernels
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.observables.estimate import Estimate, student_95
 from lbpsi_driver.observables.msd import frame_pairs, log_lags, squared_displacements, with_origins
@@ -278,13 +279,13 @@ def non_gaussian(
         At the lags that any two frames are apart; ions that don't move at all give NaN.
     """
     index = np.arange(len(positions)) if index is None else index
-    there, number = with_origins(index, log_lags(int(index[-1]) // 2) if lags is None else lags)
+    there, _ = with_origins(index, log_lags(int(index[-1]) // 2) if lags is None else lags)
     by_ion = np.empty((len(there), 2, positions.shape[1]))
     for chosen, block in atom_blocks(positions):
+        block = np.ascontiguousarray(block)
         for k, (_, start, stop) in enumerate(frame_pairs(index, there)):
-            squares = squared_displacements(block, start, stop)
-            moments = squares.sum(axis=0), np.square(squares).sum(axis=0)
-            by_ion[k, :, chosen] = np.array(moments) / number[k]
+            mean, variance = _kernels.squares_by_atom(block, start, stop)
+            by_ion[k, :, chosen] = mean, variance + np.square(mean)
     lags_ps = _times(there, spacing_ps)
     alpha2, error = _alpha2(by_ion.mean(axis=2)), _jackknife(by_ion)
     return NonGaussian(lags_ps, alpha2, error, *_peak(lags_ps, alpha2, error, by_ion.shape[2]))

@@ -20,12 +20,13 @@ from lbpsi_driver.report.pathway_figures import LOOKS, UNKNOWN
 _SIDE = 4.2
 _COLUMNS = 2
 _DPI = 150
+_MOST_VOXELS = 40  # along a side: ten pixels each; drawing takes a time for each triangle
 _VIEW = (18.0, -62.0)
 _DOTS = 0.25  # of the area of an atom in pictures of single units
 _LIGHT = LightSource(azdeg=225, altdeg=45)
 
 
-def isosurface(grid: DensityGrid, level_per_A3: float) -> tuple[Floats, Floats]:
+def isosurface(grid: DensityGrid, level_per_A3: float, step: int = 1) -> tuple[Floats, Floats]:
     """Triangulate a surface of equal density within the cell, by marching cubes.
 
     Parameters
@@ -34,6 +35,8 @@ def isosurface(grid: DensityGrid, level_per_A3: float) -> tuple[Floats, Floats]:
         The density.
     level_per_A3 : float
         Density on the surface, 1/Å3.
+    step : int
+        Every how many voxels the density is looked at.
 
     Returns
     -------
@@ -46,10 +49,13 @@ def isosurface(grid: DensityGrid, level_per_A3: float) -> tuple[Floats, Floats]:
     from skimage.measure import marching_cubes
 
     # One more layer from across the faces: the surface goes on to the cell's end.
-    values = np.pad(grid.density_per_A3, ((0, 1),) * 3, mode="wrap")
+    layers = [(0, -n % step + 1) for n in grid.density_per_A3.shape]
+    values = np.pad(grid.density_per_A3, layers, mode="wrap")
     if not values.min() < level_per_A3 < values.max():
         return np.empty((0, 3, 3)), np.empty((0, 3))
-    points, triangles, _, _ = marching_cubes(values, level_per_A3, gradient_direction="ascent")
+    points, triangles, _, _ = marching_cubes(
+        values, level_per_A3, gradient_direction="ascent", step_size=step
+    )
     places = (points + 0.5) / np.array(grid.density_per_A3.shape) @ grid.cell_A
     corners: Floats = places[triangles]
     across = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
@@ -76,7 +82,9 @@ def ion_density_surface(
     """
     columns = min(_COLUMNS, len(runs))
     rows = -(-len(runs) // columns)
-    figure = Figure(figsize=(_SIDE * columns, _SIDE * rows), layout="constrained")
+    # No layout to find: that takes another round of drawing, which for surfaces is long.
+    figure = Figure(figsize=(_SIDE * columns, _SIDE * rows))
+    figure.subplots_adjust(left=0.02, right=0.98, bottom=0.02, top=1.0 - 0.08 / rows, wspace=0.05)
     for place, (title, (density, inside)) in enumerate(runs.items(), 1):
         axes: Any = figure.add_subplot(rows, columns, place, projection="3d")
         _panel(axes, density, inside.threshold_per_A3)
@@ -86,7 +94,8 @@ def ion_density_surface(
 
 
 def _panel(axes: Any, density: DensityGrid, level_per_A3: float) -> None:
-    corners, normals = isosurface(density, level_per_A3)
+    step = max(1, round(max(density.density_per_A3.shape) / _MOST_VOXELS))
+    corners, normals = isosurface(density, level_per_A3, step)
     if len(corners):
         shades = _LIGHT.shade_normals(normals, fraction=0.8)
         colour, _ = LOOKS.get(density.element, UNKNOWN)

@@ -340,4 +340,10 @@ def finish(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
     for axes in panels:
         axes.spines[["top", "right"]].set_visible(False)
         axes.tick_params(labelsize=8)
+    figure.set_dpi(_DPI)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        # Laid out here, it is drawn once: with a layout to find, savefig draws all twice.
+        engine.execute(figure)
+        figure.set_layout_engine("none")
     figure.savefig(path, dpi=_DPI)

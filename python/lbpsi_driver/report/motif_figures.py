@@ -12,11 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lbpsi_driver.observables.estimate import Estimate
-from lbpsi_driver.observables.motif_transport import (
-    N_FORMER_CLASSES,
-    ClassDisplacements,
-    Populations,
-)
+from lbpsi_driver.observables.motif_series import N_FORMER_CLASSES
+from lbpsi_driver.observables.motif_transport import ClassDisplacements, Populations
 from lbpsi_driver.observables.motifs import CLASS_NAMES
 from lbpsi_driver.report.figures import COLOURS, GREY, finish, grid, legend, log_log
 from lbpsi_driver.report.motif_results import ClassRecord
