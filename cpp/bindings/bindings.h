@@ -22,6 +22,7 @@ void bind_motif(pybind11::module_ &);
 void bind_kabsch(pybind11::module_ &);
 void bind_msd(pybind11::module_ &);
 void bind_rows(pybind11::module_ &);
+void bind_squares(pybind11::module_ &);
 
 // Shape of an array against what is expected; -1 takes any length.
 inline void check_shape(const char *name, const pybind11::array &array,

@@ -12,4 +12,5 @@ PYBIND11_MODULE(_kernels, m)
   lbpsi::bindings::bind_kabsch(m);
   lbpsi::bindings::bind_msd(m);
   lbpsi::bindings::bind_rows(m);
+  lbpsi::bindings::bind_squares(m);
 }

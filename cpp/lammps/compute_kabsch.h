@@ -11,7 +11,7 @@
 #define LMP_COMPUTE_KABSCH_H
 
 #include "compute.h"
-#include "lbpsi/bonds.h"
+#include "lbpsi/bond_rules.h"
 #include "lbpsi/unit.h"
 
 #include <string>
@@ -21,7 +21,8 @@ namespace LAMMPS_NS {
 
 class ComputeKabsch : public Compute {
  public:
-  ComputeKabsch(class LAMMPS *, int, char **);
+  // state: the style of the fix that keeps the references
+  ComputeKabsch(class LAMMPS *, int, char **, const char *state = "reference/atom");
   ~ComputeKabsch() override;
 
   void init() override;
@@ -30,12 +31,12 @@ class ComputeKabsch : public Compute {
   void compute_peratom() override;
   double memory_usage() override;
 
- protected:
   struct Unit {
     int cls = 0;    // 0: no former of the group
     lbpsi::UnitRotation rotation;
   };
 
+ protected:
   std::string motif_id;
   int hold;
   int nmax;
@@ -45,9 +46,13 @@ class ComputeKabsch : public Compute {
   void parse(int, char **);
   class ComputeMotif *motif() const;
   bool current() const;
-  void evaluate();
-  bool counts(const lbpsi::BondGraph &, std::vector<double> &) const;
+  // Whether an evaluation of bonds of this fingerprint counts, of which the other is then kept.
+  bool counts(double fingerprint, std::vector<double> &kept) const;
   lbpsi::UnitRotation rotate(const lbpsi::Ligands &, std::vector<double> &, bool) const;
+
+  virtual void evaluate();
+  virtual void sum_units(double *sums, double *largest) const;    // of each class on this rank
+  virtual void fill_rows();                                       // of array_atom
 };
 
 }    // namespace LAMMPS_NS

@@ -2,6 +2,9 @@
 
 #include "fix_run_end.h"
 #include "neigh_request_cutoff.h"
+#include "refresh_ghosts.h"
+
+#include "lbpsi/fingerprint.h"
 
 #include "atom.h"
 #include "comm.h"
@@ -19,10 +22,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <functional>
 #include <stdexcept>
 
 using namespace LAMMPS_NS;
+using lbpsi::Motif;
 using lbpsi::Role;
 using lbpsi::Tally;
 
@@ -32,7 +35,8 @@ namespace {
 // travel in pieces of this many columns.
 constexpr int SLOTS = 24;
 
-enum Column { UNIT, COORDINATION, QN, EN, CLASS, ANION, ANION_ATOMS, N_COLUMNS };
+// Of invoked_flag, which LAMMPS clears: another compute has asked. There is no array.
+constexpr int INVOKED_MOTIFS = Compute::INVOKED_ARRAY;
 
 }    // namespace
 
@@ -41,7 +45,7 @@ ComputeMotif::ComputeMotif(LAMMPS *lmp, int narg, char **arg) :
     last_atoms(0), travelling()
 {
   peratom_flag = 1;
-  size_peratom_cols = N_COLUMNS;
+  size_peratom_cols = Motif::N_COLUMNS;
   vector_flag = 1;
   size_vector = lbpsi::N_FORMER_CLASSES;
   extvector = 0;
@@ -204,13 +208,18 @@ bool ComputeMotif::list_holds() const
   return true;
 }
 
-void ComputeMotif::build_list()
+void ComputeMotif::renew_list()
 {
   // build_one does nothing for a list that is newer than the last reneighboring
   listed = neighbor->lastcall;
   neighbor->lastcall = MAXBIGINT;
   neighbor->build_one(list);
   neighbor->lastcall = listed;
+}
+
+void ComputeMotif::build_list()
+{
+  renew_list();
   places.clear();
   for (int i = 0; i < atom->nlocal + atom->nghost; ++i)
     places.insert(places.end(), atom->x[i], atom->x[i] + 3);
@@ -222,11 +231,10 @@ void ComputeMotif::number_atoms()
   type_of.resize(nall);
   id_of.resize(nall);
   twin.resize(nall);
+  const lbpsi::ChemistryTable table = chemistry->view();
   const bool mapped = atom->map_style != Atom::MAP_NONE;
   for (int i = 0; i < nall; ++i) {
-    const int type = atom->type[i] - 1;
-    const bool left_out = !(atom->mask[i] & groupbit) || chemistry->role(type) == Role::none;
-    type_of[i] = left_out ? -1 : type;
+    type_of[i] = lbpsi::type_if_seen(table, atom->type[i] - 1, atom->mask[i] & groupbit);
     id_of[i] = atom->tag[i];
     twin[i] = i;
     if (i < nlocal || !mapped) continue;
@@ -238,7 +246,7 @@ void ComputeMotif::number_atoms()
 void ComputeMotif::find_bonds()
 {
   double **x = atom->x;
-  graph.begin(*chemistry,
+  graph.begin(chemistry->view(),
               {atom->nlocal, atom->nlocal + atom->nghost, type_of.data(), id_of.data()});
   for (int ii = 0; ii < list->inum; ++ii) {
     const int i = list->ilist[ii];
@@ -253,20 +261,21 @@ void ComputeMotif::find_bonds()
 }
 
 // Of what neighbors and ghosts depend on.
-std::size_t ComputeMotif::fingerprint() const
+std::uint64_t ComputeMotif::fingerprint() const
 {
-  std::size_t sum = 0;
-  const auto mix = [&sum](auto value) { sum = 31 * sum + std::hash<decltype(value)>{}(value); };
-  mix(atom->nghost);
+  auto sum = static_cast<std::uint64_t>(atom->nghost);
   for (const double edge : {domain->h[0], domain->h[1], domain->h[2], domain->h[3], domain->h[4],
                             domain->h[5], domain->boxlo[0], domain->boxlo[1], domain->boxlo[2]})
-    mix(edge);
-  for (int i = 0; i < atom->nlocal; ++i) {
-    mix(atom->tag[i]);
-    mix(atom->type[i]);
-    mix(atom->mask[i] & groupbit);
-    for (int k = 0; k < 3; ++k) mix(atom->x[i][k]);
-  }
+    sum = lbpsi::mix(sum, edge);
+  return sum + atoms_fingerprint();
+}
+
+std::uint64_t ComputeMotif::atoms_fingerprint() const
+{
+  std::uint64_t sum = 0;
+  for (int i = 0; i < atom->nlocal; ++i)
+    sum += lbpsi::atom_fingerprint(i, atom->tag[i], atom->type[i], atom->mask[i] & groupbit,
+                                   atom->x[i]);
   return sum;
 }
 
@@ -286,18 +295,19 @@ void ComputeMotif::require_run() const
 
 bool ComputeMotif::current() const
 {
-  return (invoked_flag & (INVOKED_VECTOR | INVOKED_PERATOM)) && evaluated == update->ntimestep;
+  return (invoked_flag & (INVOKED_VECTOR | INVOKED_PERATOM | INVOKED_MOTIFS)) &&
+         evaluated == update->ntimestep;
 }
 
 void ComputeMotif::evaluate()
 {
   // a fix that deforms the box at the end of a step leaves the ghosts where they were
-  if (domain->box_change) comm->forward_comm();
+  if (domain->box_change) lbpsi::refresh_ghosts(lmp);
   if (!list_holds()) build_list();
   number_atoms();
   find_bonds();
   try {
-    analysis.run(graph, twin, *this);
+    find_motifs();
   } catch (const std::runtime_error &problem) {
     error->all(FLERR,
                "compute {} motif: {}: ghost atoms are missing; use comm_style brick, or another "
@@ -307,12 +317,13 @@ void ComputeMotif::evaluate()
   evaluated = update->ntimestep;
 }
 
-void ComputeMotif::update_peratom()
+void ComputeMotif::find_motifs() { analysis.run(graph.view(), twin, *this); }
+
+void ComputeMotif::refresh()
 {
   require_run();
-  if ((invoked_flag & INVOKED_PERATOM) && current()) return;
-  compute_peratom();
-  invoked_flag |= INVOKED_PERATOM;
+  if (!current()) evaluate();
+  invoked_flag |= INVOKED_MOTIFS;
 }
 
 void ComputeMotif::compute_vector()
@@ -320,10 +331,15 @@ void ComputeMotif::compute_vector()
   require_run();
   invoked_vector = update->ntimestep;
   if (!current()) evaluate();
-  std::vector<double> mine(size_vector, 0.0);
-  for (const auto &motif : motifs())
-    if (motif.unit) mine[motif.cls - 1] += 1.0;
-  MPI_Allreduce(mine.data(), vector, size_vector, MPI_DOUBLE, MPI_SUM, world);
+  double mine[lbpsi::N_FORMER_CLASSES] = {};
+  count_formers(mine);
+  MPI_Allreduce(mine, vector, size_vector, MPI_DOUBLE, MPI_SUM, world);
+}
+
+void ComputeMotif::count_formers(double *of_class) const
+{
+  for (const auto &motif : analysis.motifs())
+    if (motif.unit) of_class[motif.cls - 1] += 1.0;
 }
 
 void ComputeMotif::compute_peratom()
@@ -334,19 +350,14 @@ void ComputeMotif::compute_peratom()
   if (atom->nmax > nmax) {
     nmax = atom->nmax;
     memory->destroy(array_atom);
-    memory->create(array_atom, nmax, N_COLUMNS, "motif:array_atom");
+    memory->create(array_atom, nmax, Motif::N_COLUMNS, "motif:array_atom");
   }
-  for (int i = 0; i < atom->nlocal; ++i) {
-    const auto &motif = motifs()[i];
-    double *row = array_atom[i];
-    row[UNIT] = motif.unit;
-    row[COORDINATION] = motif.coordination;
-    row[QN] = motif.qn;
-    row[EN] = motif.en;
-    row[CLASS] = motif.cls;
-    row[ANION] = static_cast<double>(motif.anion);
-    row[ANION_ATOMS] = static_cast<double>(motif.anion_atoms);
-  }
+  fill_rows();
+}
+
+void ComputeMotif::fill_rows()
+{
+  for (int i = 0; i < atom->nlocal; ++i) analysis.motifs()[i].columns(array_atom[i]);
 }
 
 void ComputeMotif::forward(double *rows, int width)
@@ -410,7 +421,7 @@ void ComputeMotif::total(std::vector<Tally> &mine)
 double ComputeMotif::memory_usage()
 {
   return graph.memory() + analysis.memory() +
-         static_cast<double>(nmax) * N_COLUMNS * sizeof(double) +
+         static_cast<double>(nmax) * Motif::N_COLUMNS * sizeof(double) +
          static_cast<double>(places.capacity() * sizeof(double)) +
          static_cast<double>((type_of.capacity() + twin.capacity()) * sizeof(int) +
                              id_of.capacity() * sizeof(std::int64_t));

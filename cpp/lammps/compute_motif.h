@@ -14,7 +14,6 @@
 #include "lbpsi/halo.h"
 #include "lbpsi/motif.h"
 
-#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -27,17 +26,18 @@ class ComputeMotif : public Compute, protected lbpsi::Halo {
   ComputeMotif(class LAMMPS *, int, char **);
   ~ComputeMotif() override;
 
-  // The compute that another style names, as its peratom values of this step are.
+  // The compute that another style names.
   static ComputeMotif *find(class LAMMPS *, const char *user, const char *id);
-  void update_peratom();
+  // Make bonds() and motifs() those of this step. Collective.
+  void refresh();
   // Stop where a command between runs has moved or renumbered atoms since the last run. Collective.
   void require_run() const;
   // Stop where a group has no formers.
   void require_formers(const std::string &user, int group) const;
 
-  // Of the last evaluation; bonds lead to owned and ghost atoms.
-  const lbpsi::BondGraph &bonds() const { return graph; }
-  const std::vector<lbpsi::Motif> &motifs() const { return analysis.motifs(); }
+  // Of the last evaluation, on the host; bonds lead to owned and ghost atoms.
+  virtual lbpsi::GraphView bonds() { return graph.view(); }
+  virtual const std::vector<lbpsi::Motif> &motifs() { return analysis.motifs(); }
 
   void init() override;
   void init_list(int, class NeighList *) override;
@@ -58,7 +58,7 @@ class ComputeMotif : public Compute, protected lbpsi::Halo {
   int nmax;
   bigint evaluated;                   // step of the motifs, -1: none since init
   bool ended;                         // a run has, since init
-  std::size_t last_atoms;             // fingerprint of the owned atoms at its end
+  std::uint64_t last_atoms;           // fingerprint of the owned atoms at its end
   std::vector<int> type_of;           // (total), from 0; -1 outside the group
   std::vector<std::int64_t> id_of;    // (total)
   std::vector<int> twin;              // (total)
@@ -74,12 +74,19 @@ class ComputeMotif : public Compute, protected lbpsi::Halo {
   void require_all_pairs();
   bool pair_lists_suffice() const;
   bool current() const;
-  std::size_t fingerprint() const;
-  virtual void evaluate();
-  bool list_holds() const;
-  void build_list();
-  void number_atoms();
-  void find_bonds();
+  std::uint64_t fingerprint() const;
+  void evaluate();
+  void renew_list();
+
+  // Where the atoms are matters to these.
+  virtual std::uint64_t atoms_fingerprint() const;
+  virtual bool list_holds() const;
+  virtual void build_list();
+  virtual void number_atoms();
+  virtual void find_bonds();
+  virtual void find_motifs();
+  virtual void count_formers(double *) const;    // of each class on this rank
+  virtual void fill_rows();                      // of array_atom
 
   void forward(double *, int) override;
   int largest(int) override;

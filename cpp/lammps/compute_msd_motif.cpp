@@ -15,32 +15,18 @@
 #include <stdexcept>
 
 using namespace LAMMPS_NS;
-using lbpsi::operator*;
-using lbpsi::operator-;
 using lbpsi::ClassDisplacements;
-using lbpsi::inverse;
 using lbpsi::Matrix;
+using lbpsi::OriginRow;
 using lbpsi::Vector;
 
 namespace {
-
-enum Column { CLASS_AT_ORIGIN, DX, DY, DZ, N_COLUMNS };
-
-// Row of an atom: its origin, and from NEXT on the one that the evaluation after this step counts
-// from. A class of 0 is not known yet.
-enum RowEntry { X, Y, Z, CLASS, SURVIVES, NEXT, NEXT_CLASS = NEXT + 3, LONGEST };
 
 // Head of the state that all ranks share; the history follows.
 enum StateEntry { UNWRAP, COM, GROUP, CLASSIFIED, HISTORY };
 
 constexpr const char *COM_NAMES[] = {"all", "group", "none"};
 constexpr const char *UNWRAP_NAMES[] = {"fractional", "image"};
-
-// Every atom has a row of the table.
-int class_of(const lbpsi::Motif &motif)
-{
-  return motif.cls ? motif.cls : static_cast<int>(lbpsi::MotifClass::none);
-}
 
 template <int N> int find_name(const char *const (&names)[N], const char *name)
 {
@@ -49,36 +35,27 @@ template <int N> int find_name(const char *const (&names)[N], const char *name)
   return -1;
 }
 
-void meet_class(std::vector<double> &row, int cls)
+// As the fix has it.
+OriginRow read(const std::vector<double> &kept)
 {
-  if (row[CLASS] == 0.0) {
-    row[CLASS] = cls;
-    row[SURVIVES] = 1.0;
-  } else if (row[CLASS] != cls)
-    row[SURVIVES] = 0.0;
+  return OriginRow::unpack(kept.data(), static_cast<int>(kept.size()));
 }
 
-// The row of an atom at an evaluation, which is the first from a new origin, or the next origin.
-void advance(std::vector<double> &row, const Vector &coordinate, int cls, bool renewed,
-             bool next_origin)
+void write(const OriginRow &row, std::vector<double> &kept)
 {
-  if (row.empty()) {
-    row.assign(coordinate.begin(), coordinate.end());
-    row.resize(NEXT, 0.0);
-  } else if (renewed && row.size() == LONGEST) {
-    std::copy(row.begin() + NEXT, row.end(), row.begin());
-    row[SURVIVES] = 1.0;
-  }
-  row.resize(NEXT);
-  meet_class(row, cls);
-  if (!next_origin) return;
-  row.insert(row.end(), coordinate.begin(), coordinate.end());
-  row.push_back(cls);
+  double numbers[OriginRow::LONGEST];
+  kept.assign(numbers, numbers + row.pack(numbers));
 }
 
 }    // namespace
 
 ComputeMSDMotif::ComputeMSDMotif(LAMMPS *lmp, int narg, char **arg) :
+    ComputeMSDMotif(lmp, narg, arg, "reference/atom")
+{
+  start();
+}
+
+ComputeMSDMotif::ComputeMSDMotif(LAMMPS *lmp, int narg, char **arg, const char *state) :
     Compute(lmp, narg, arg), com(Com::all), unwrap(Unwrap::fractional), renew(0), classified(false),
     nmax(0)
 {
@@ -92,8 +69,12 @@ ComputeMSDMotif::ComputeMSDMotif(LAMMPS *lmp, int narg, char **arg) :
   who = fmt::format("compute {} msd/motif", id);
   parse(narg, arg);
   memory->create(array, size_array_rows, size_array_cols, "msd/motif:array");
+  FixReferenceAtom::create(lmp, id, group->names[igroup], OriginRow::LONGEST, state);
+}
 
-  auto *reference = FixReferenceAtom::create(lmp, id, group->names[igroup], LONGEST);
+void ComputeMSDMotif::start()
+{
+  auto *reference = FixReferenceAtom::find(lmp, id);
   if (reference->restart_reset) {
     resume(reference->global);
     return;
@@ -101,12 +82,19 @@ ComputeMSDMotif::ComputeMSDMotif(LAMMPS *lmp, int narg, char **arg) :
   if (com != Com::none) atom->check_mass(FLERR);
   history.start(update->ntimestep, cell());
   find_coordinates();
+  start_rows();
+  keep(reference->global);
+}
+
+void ComputeMSDMotif::start_rows()
+{
+  auto *reference = FixReferenceAtom::find(lmp, id);
   for (int i = 0; i < atom->nlocal; ++i) {
     if (!member(i)) continue;
-    reference->rows[i].assign(coordinates[i].begin(), coordinates[i].end());
-    reference->rows[i].resize(NEXT, 0.0);
+    OriginRow row;
+    row.start(coordinates[i]);
+    write(row, reference->rows[i]);
   }
-  keep(reference->global);
 }
 
 ComputeMSDMotif::~ComputeMSDMotif()
@@ -197,15 +185,22 @@ void ComputeMSDMotif::init()
 void ComputeMSDMotif::setup()
 {
   if (classified) return;
-  auto *reference = FixReferenceAtom::find(lmp, id);
-  auto *source = motif();
-  source->update_peratom();
-  const auto &motifs = source->motifs();
-  for (int i = 0; i < atom->nlocal; ++i)
-    if (member(i) && !reference->rows[i].empty())
-      meet_class(reference->rows[i], class_of(motifs[i]));
+  motif()->refresh();
+  classify_rows();
   classified = true;
-  keep(reference->global);
+  keep(FixReferenceAtom::find(lmp, id)->global);
+}
+
+void ComputeMSDMotif::classify_rows()
+{
+  auto *reference = FixReferenceAtom::find(lmp, id);
+  const auto &motifs = motif()->motifs();
+  for (int i = 0; i < atom->nlocal; ++i) {
+    if (!member(i) || reference->rows[i].empty()) continue;
+    auto row = read(reference->rows[i]);
+    row.meet_class(table_class(motifs[i]));
+    write(row, reference->rows[i]);
+  }
 }
 
 ComputeMotif *ComputeMSDMotif::motif() const
@@ -228,44 +223,53 @@ Matrix ComputeMSDMotif::cell() const
   return vectors;
 }
 
-void ComputeMSDMotif::find_coordinates()
+ComputeMSDMotif::Frame ComputeMSDMotif::frame() const
 {
-  const Matrix to_lattice = inverse(history.continuous_cell());
-  Vector corner{};
+  Frame now{{}, inverse(history.continuous_cell())};
   if (unwrap == Unwrap::fractional)
     for (int k = 0; k < 3; ++k)
-      if (domain->periodicity[k]) corner[k] = domain->boxlo[k];
-  coordinates.resize(atom->nlocal);
-  for (int i = 0; i < atom->nlocal; ++i) {
-    Vector x;
-    domain->unmap(atom->x[i], atom->image[i], x.data());
-    coordinates[i] = (x - corner) * to_lattice;
-  }
-  if (com == Com::none) return;
-  const Vector origin = centre();
-  for (auto &coordinate : coordinates) coordinate = coordinate - origin;
+      if (domain->periodicity[k]) now.corner[k] = domain->boxlo[k];
+  return now;
 }
 
-Vector ComputeMSDMotif::centre() const
+void ComputeMSDMotif::find_coordinates()
 {
+  place(frame());
+  if (com == Com::none) return;
   double mine[4] = {}, all[4];
+  sum_masses(mine);
+  MPI_Allreduce(mine, all, 4, MPI_DOUBLE, MPI_SUM, world);
+  subtract(all[3] == 0.0 ? Vector{} : Vector{{all[0] / all[3], all[1] / all[3], all[2] / all[3]}});
+}
+
+void ComputeMSDMotif::place(const Frame &now)
+{
+  coordinates.resize(atom->nlocal);
+  for (int i = 0; i < atom->nlocal; ++i) {
+    Vector where;
+    domain->unmap(atom->x[i], atom->image[i], where.begin());
+    coordinates[i] = lattice_coordinate(where, now.corner, now.to_lattice);
+  }
+}
+
+void ComputeMSDMotif::sum_masses(double *sums) const
+{
   for (int i = 0; i < atom->nlocal; ++i) {
     if (com == Com::group && !member(i)) continue;
     const double mass = atom->rmass ? atom->rmass[i] : atom->mass[atom->type[i]];
-    for (int k = 0; k < 3; ++k) mine[k] += mass * coordinates[i][k];
-    mine[3] += mass;
+    for (int k = 0; k < 3; ++k) sums[k] += mass * coordinates[i][k];
+    sums[3] += mass;
   }
-  MPI_Allreduce(mine, all, 4, MPI_DOUBLE, MPI_SUM, world);
-  if (all[3] == 0.0) return {};
-  return {all[0] / all[3], all[1] / all[3], all[2] / all[3]};
+}
+
+void ComputeMSDMotif::subtract(const Vector &origin)
+{
+  for (auto &coordinate : coordinates) coordinate = coordinate - origin;
 }
 
 void ComputeMSDMotif::evaluate()
 {
-  auto *reference = FixReferenceAtom::find(lmp, id);
-  auto *source = motif();
-  source->update_peratom();
-  const auto &motifs = source->motifs();
+  motif()->refresh();
   bool renewed = false;
   try {
     renewed = history.evaluate(update->ntimestep, cell(), renew);
@@ -278,18 +282,26 @@ void ComputeMSDMotif::evaluate()
     memory->destroy(array_atom);
     memory->create(array_atom, nmax, N_COLUMNS, "msd/motif:array_atom");
   }
+  advance_rows(renewed);
+  classified = true;
+  keep(FixReferenceAtom::find(lmp, id)->global);
+}
+
+void ComputeMSDMotif::advance_rows(bool renewed)
+{
+  auto *reference = FixReferenceAtom::find(lmp, id);
+  const auto &motifs = motif()->motifs();
   const Matrix mean = history.mean_cell();
   for (int i = 0; i < atom->nlocal; ++i) {
     std::fill(array_atom[i], array_atom[i] + N_COLUMNS, 0.0);
     if (!member(i)) continue;
-    auto &row = reference->rows[i];
-    advance(row, coordinates[i], class_of(motifs[i]), renewed, history.is_next_origin());
-    const Vector moved = (coordinates[i] - Vector{row[X], row[Y], row[Z]}) * mean;
-    array_atom[i][CLASS_AT_ORIGIN] = row[CLASS];
+    auto row = read(reference->rows[i]);
+    row.advance(coordinates[i], table_class(motifs[i]), renewed, history.is_next_origin());
+    write(row, reference->rows[i]);
+    const Vector moved = row.displacement(coordinates[i], mean);
+    array_atom[i][CLASS_AT_ORIGIN] = row.cls();
     std::copy(moved.begin(), moved.end(), array_atom[i] + DX);
   }
-  classified = true;
-  keep(reference->global);
 }
 
 void ComputeMSDMotif::compute_peratom()
@@ -298,6 +310,7 @@ void ComputeMSDMotif::compute_peratom()
   const bool current = (invoked_flag & INVOKED_ARRAY) && invoked_array == update->ntimestep;
   invoked_peratom = update->ntimestep;
   if (!current) evaluate();
+  fill_rows();
 }
 
 void ComputeMSDMotif::compute_array()
@@ -306,17 +319,22 @@ void ComputeMSDMotif::compute_array()
   const bool current = (invoked_flag & INVOKED_PERATOM) && invoked_peratom == update->ntimestep;
   invoked_array = update->ntimestep;
   if (!current) evaluate();
-  const auto *reference = FixReferenceAtom::find(lmp, id);
   ClassDisplacements mine, all;
+  sum_classes(mine);
+  constexpr int ENTRIES = lbpsi::N_CLASSES * ClassDisplacements::N_COLUMNS;
+  MPI_Allreduce(mine.sums, all.sums, ENTRIES, MPI_DOUBLE, MPI_SUM, world);
+  for (int cls = 1; cls <= lbpsi::N_CLASSES; ++cls) all.row(cls, array[cls - 1]);
+}
+
+void ComputeMSDMotif::sum_classes(ClassDisplacements &mine) const
+{
+  const auto *reference = FixReferenceAtom::find(lmp, id);
   for (int i = 0; i < atom->nlocal; ++i) {
     if (!member(i)) continue;
     const double *row = array_atom[i];
-    mine.add(static_cast<int>(row[CLASS_AT_ORIGIN]), {row[DX], row[DY], row[DZ]},
-             reference->rows[i][SURVIVES] != 0.0);
+    mine.add(static_cast<int>(row[CLASS_AT_ORIGIN]), {{row[DX], row[DY], row[DZ]}},
+             read(reference->rows[i]).survives());
   }
-  MPI_Allreduce(mine.sums.data(), all.sums.data(), static_cast<int>(mine.sums.size()), MPI_DOUBLE,
-                MPI_SUM, world);
-  for (int cls = 1; cls <= lbpsi::N_CLASSES; ++cls) all.row(cls, array[cls - 1]);
 }
 
 double ComputeMSDMotif::memory_usage()

@@ -10,6 +10,7 @@
 #define LMP_COMPUTE_MSD_MOTIF_H
 
 #include "compute.h"
+#include "lbpsi/displacement.h"
 #include "lbpsi/msd.h"
 
 #include <string>
@@ -28,7 +29,19 @@ class ComputeMSDMotif : public Compute {
   void compute_peratom() override;
   double memory_usage() override;
 
- private:
+ protected:
+  // state: the style of the fix that keeps the origins. Whoever calls this calls start() next.
+  ComputeMSDMotif(class LAMMPS *, int, char **, const char *state);
+  // The origin is where the atoms are now, or that of the restart file.
+  void start();
+
+  // What turns places into coordinates of the lattice.
+  struct Frame {
+    lbpsi::Vector corner;
+    lbpsi::Matrix to_lattice;
+  };
+
+  enum Column { CLASS_AT_ORIGIN, DX, DY, DZ, N_COLUMNS };    // of array_atom
   enum class Com { all, group, none };
   enum class Unwrap { fractional, image };
 
@@ -47,10 +60,20 @@ class ComputeMSDMotif : public Compute {
   void keep(std::vector<double> &) const;
   bool member(int) const;
   lbpsi::Matrix cell() const;
+  Frame frame() const;
   void find_coordinates();
-  lbpsi::Vector centre() const;
   class ComputeMotif *motif() const;
   void evaluate();
+
+  // Where the atoms are matters to these.
+  virtual void place(const Frame &);               // coordinates in the lattice
+  virtual void sum_masses(double *sums) const;     // mass x coordinate (3), mass
+  virtual void subtract(const lbpsi::Vector &);    // from coordinates
+  virtual void start_rows();                       // of reference/atom
+  virtual void classify_rows();
+  virtual void advance_rows(bool renewed);
+  virtual void sum_classes(lbpsi::ClassDisplacements &) const;
+  virtual void fill_rows() {}    // of array_atom, which advance_rows did
 };
 
 }    // namespace LAMMPS_NS

@@ -19,10 +19,11 @@ std::string name(const char *compute) { return std::string(compute) + "_referenc
 }    // namespace
 
 FixReferenceAtom *FixReferenceAtom::create(LAMMPS *lmp, const char *compute, const char *group,
-                                           int most)
+                                           int most, const char *style)
 {
+  // no suffix is tried: a compute on the host keeps its state there
   return dynamic_cast<FixReferenceAtom *>(
-      lmp->modify->add_fix(fmt::format("{} {} reference/atom {}", name(compute), group, most)));
+      lmp->modify->add_fix(fmt::format("{} {} {} {}", name(compute), group, style, most), 0));
 }
 
 FixReferenceAtom *FixReferenceAtom::find(LAMMPS *lmp, const char *compute)

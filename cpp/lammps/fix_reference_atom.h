@@ -21,7 +21,8 @@ class FixReferenceAtom : public Fix {
 
   // The fix that a compute keeps its state in: ID_reference. Made, or read back from a restart file
   // (restart_reset is then set); deleted with the compute.
-  static FixReferenceAtom *create(class LAMMPS *, const char *compute, const char *group, int most);
+  static FixReferenceAtom *create(class LAMMPS *, const char *compute, const char *group, int most,
+                                  const char *style = "reference/atom");
   static FixReferenceAtom *find(class LAMMPS *, const char *compute);
   static void destroy(class LAMMPS *, const char *compute);
 

@@ -4,6 +4,9 @@
 #ifndef LBPSI_NEIGH_REQUEST_CUTOFF_H
 #define LBPSI_NEIGH_REQUEST_CUTOFF_H
 
+#if __has_include("neigh_request.h")
+#include "neigh_request.h"
+#else
 namespace LAMMPS_NS {
 
 class NeighRequest {
@@ -12,5 +15,6 @@ class NeighRequest {
 };
 
 }    // namespace LAMMPS_NS
+#endif
 
 #endif

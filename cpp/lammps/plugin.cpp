@@ -1,38 +1,25 @@
-// The table of styles that this plugin registers, and the check that it meets the LAMMPS release
-// whose class layouts it was compiled with.
+// The table of styles that every plugin of ours registers, and the check that it meets the LAMMPS
+// release whose class layouts it was compiled with.
 
 #include "compute_kabsch.h"
 #include "compute_motif.h"
 #include "compute_msd_motif.h"
 #include "fix_reference_atom.h"
 #include "fix_run_end.h"
-#include "pair_mliap_py.h"
 #include "plugin_abi.h"
+#include "plugin_table.h"
 
 #include <cstdio>
 #include <dlfcn.h>
 #include <mpi.h>
 
 using namespace LAMMPS_NS;
+using lbpsi::plugin::create;
+using lbpsi::plugin::Style;
 
 namespace {
 
-template <class Style> void *create(void *lmp) { return new Style(static_cast<LAMMPS *>(lmp)); }
-
-template <class Style> void *create(void *lmp, int narg, char **arg)
-{
-  return new Style(static_cast<LAMMPS *>(lmp), narg, arg);
-}
-
-struct Style {
-  const char *category, *name, *info;
-  void *(*of_pair)(void *);    // one of the two
-  void *(*of_command)(void *, int, char **);
-};
-
 constexpr Style STYLES[] = {
-    {"pair", "mliap/py", "ML-IAP unified protocol (MACE) without the PYTHON package",
-     create<PairMLIAPPy>, nullptr},
     {"compute", "motif", "units, anions and motif classes of a sulfide glass", nullptr,
      create<ComputeMotif>},
     {"compute", "msd/motif", "mean squared displacements by motif class", nullptr,
@@ -43,18 +30,25 @@ constexpr Style STYLES[] = {
     {"fix", "run/end", "tells a compute when a run has ended", nullptr, create<FixRunEnd>},
 };
 
-bool release_matches(void *lmp)
+// How this LAMMPS differs from the one that the plugin was compiled for.
+std::string difference(void *lmp)
 {
   auto *version = reinterpret_cast<int (*)(void *)>(dlsym(RTLD_DEFAULT, "lammps_version"));
   const int release = version ? version(lmp) : 0;
-  if (release == LBPSI_LAMMPS_RELEASE) return true;
+  if (release == LBPSI_LAMMPS_RELEASE) return lbpsi::plugin::difference(lmp);
+  return "it was built for LAMMPS release " + std::to_string(LBPSI_LAMMPS_RELEASE) +
+         " and this is " + std::to_string(release);
+}
+
+bool fits(void *lmp)
+{
+  const std::string problem = difference(lmp);
+  if (problem.empty()) return true;
   int rank = 0;
   MPI_Comm_rank(MPI_COMM_WORLD, &rank);
   if (rank == 0)
-    std::fprintf(stderr,
-                 "WARNING: lbpsiplugin.so not loaded: it was built for LAMMPS release %d and this "
-                 "is %d; reinstall lbpsi-driver beside this LAMMPS\n",
-                 LBPSI_LAMMPS_RELEASE, release);
+    std::fprintf(stderr, "WARNING: %s not loaded: %s; %s\n", lbpsi::plugin::FILE_NAME,
+                 problem.c_str(), lbpsi::plugin::REMEDY);
   return false;
 }
 
@@ -63,14 +57,16 @@ bool release_matches(void *lmp)
 extern "C" __attribute__((visibility("default"))) void lammpsplugin_init(void *lmp, void *handle,
                                                                          void *regfunc)
 {
-  if (!release_matches(lmp)) return;
+  if (!fits(lmp)) return;
 
   lammpsplugin_t plugin{};
   plugin.version = LBPSI_LAMMPS_VERSION;
   plugin.author = "The developers of lbpsi " LBPSI_VERSION;
   plugin.handle = handle;
 
-  for (const auto &style : STYLES) {
+  auto styles = lbpsi::plugin::more_styles();
+  styles.insert(styles.end(), std::begin(STYLES), std::end(STYLES));
+  for (const auto &style : styles) {
     plugin.style = style.category;
     plugin.name = style.name;
     plugin.info = style.info;

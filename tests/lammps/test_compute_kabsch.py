@@ -264,12 +264,10 @@ BAD = {
 }
 
 
-def test_errors_are_one_line(tmp_path: Path) -> None:
+def test_errors_are_one_line(tmp_path: Path, lmp: Lmp) -> None:
     data = glass.make_glass((3, 2, 2)).write(tmp_path / "data")
     decks = [deck(data, f"variable v atom id<9\n{body}") for body in BAD]
-    for text, found, pattern in zip(
-        decks, glass.errors(decks, tmp_path), BAD.values(), strict=True
-    ):
+    for text, found, pattern in zip(decks, glass.errors(decks, lmp), BAD.values(), strict=True):
         line = (found.strip().splitlines() or [""])[0]
         assert line.startswith("ERROR"), (text[-200:], found)
         assert re.search(pattern, line), (text[-200:], found)

@@ -11,6 +11,7 @@ import pytest
 
 from lbpsi_driver import engine, history, motif_history, parallel
 from lbpsi_driver.observables import motif_transport
+from lbpsi_driver.observables.motif_series import motif_series
 from lbpsi_driver.observables.trajectory import read
 
 ROOT = Path(__file__).parents[2]
@@ -259,7 +260,7 @@ def test_displacements_are_those_of_the_trajectory(swept):
     trajectory = read(swept / "trajectory.dump", 1.0)
     ions = trajectory.indices("Li")
     paths = trajectory.paths(ions)
-    series = motif_transport.motif_series(trajectory, ions)
+    series = motif_series(trajectory, ions)
     last = len(paths) - 1
     found = motif_transport.class_displacements(paths, series.ions, 0.05, lags=np.array([last]))
     block = motif_history.read_msd(swept)
@@ -275,7 +276,7 @@ def test_displacements_are_those_of_the_trajectory(swept):
 
 def test_rotations_are_those_of_the_trajectory(swept):
     trajectory = read(swept / "trajectory.dump", 1.0)
-    table = motif_transport.rotation_table(trajectory)
+    table = motif_series(trajectory, trajectory.indices("Li")).rotations
     assert motif_history.read_rotations(swept).values == pytest.approx(table, rel=1e-3, abs=2e-3)
 
 

@@ -1,42 +1,18 @@
 #include "lbpsi/bonds.h"
 
-#include <algorithm>
-
 namespace lbpsi {
 
-namespace {
-
-// Distances that symmetry makes equal differ by rounding, and otherwise on each rank.
-constexpr double TIE = 1e-9;
-
-}    // namespace
-
-void BondGraph::begin(const Chemistry &chemistry, const Atoms &atoms)
+void BondGraph::begin(const ChemistryTable &chemistry, const Atoms &atoms)
 {
-  table = &chemistry;
+  table = chemistry;
   all = atoms;
   found.clear();
   environments.assign(atoms.owned, Environment{});
 }
 
-void BondGraph::meet(int cation, int j, int type, int other, double rsq)
+void BondGraph::meet(int cation, int j, double rsq)
 {
-  auto &around = environments[cation];
-  const Role role = table->role(other);
-  if (role == Role::former && rsq < table->environment * table->environment) {
-    const double slack = TIE * around.former_sq;
-    const bool nearer = around.former < 0 || rsq < around.former_sq - slack ||
-                        (rsq < around.former_sq + slack && all.id[j] < all.id[around.former]);
-    if (nearer) {
-      around.former = j;
-      around.former_sq = rsq;
-    }
-  } else if (rsq < table->shell_sq(type, other)) {
-    if (role == Role::halide)
-      ++around.halides;
-    else
-      ++around.others;
-  }
+  lbpsi::meet(all, table, cation, j, rsq, environments[cation]);
 }
 
 void BondGraph::finish()
@@ -48,11 +24,7 @@ void BondGraph::finish()
   std::vector<int> next(start.begin(), start.end() - 1);
   for (const auto &bond : found) bonds[next[bond.i]++] = bond;
   for (int i = 0; i < all.owned; ++i)
-    std::sort(bonds.begin() + start[i], bonds.begin() + start[i + 1],
-              [this](const Bond &a, const Bond &b) {
-                if (all.id[a.j] != all.id[b.j]) return all.id[a.j] < all.id[b.j];
-                return std::lexicographical_compare(a.d, a.d + 3, b.d, b.d + 3);
-              });
+    sort_bonds(all, bonds.data() + start[i], bonds.data() + start[i + 1]);
 }
 
 double BondGraph::memory() const

@@ -29,21 +29,29 @@ double longest(const std::vector<double> &squares)
 
 }    // namespace
 
-Chemistry::Chemistry(const std::vector<std::string> &symbols)
+Chemistry::Chemistry(const std::vector<std::string> &names) : symbols(names)
 {
-  for (const auto &symbol : symbols) species.push_back(look_up(symbol));
-  bonds.assign(species.size() * species.size(), 0.0);
+  for (const auto &symbol : symbols) {
+    const Element element = look_up(symbol);
+    roles.push_back(element.role);
+    numbers.push_back(element.number);
+  }
+  bonds.assign(symbols.size() * symbols.size(), 0.0);
   shells = bonds;
   for (const auto &pair : table::BONDS) set_square(bonds, pair);
   for (const auto &pair : table::SHELLS) set_square(shells, pair);
 }
 
+ChemistryTable Chemistry::view() const
+{
+  return {ntypes(), roles.data(), numbers.data(), bonds.data(), shells.data(), environment, chain};
+}
+
 void Chemistry::set_square(std::vector<double> &squares, const PairCutoff &pair)
 {
-  const std::string first = pair.a, second = pair.b;
   for (int i = 0; i < ntypes(); ++i)
     for (int j = 0; j < ntypes(); ++j)
-      if (first == species[i].symbol && second == species[j].symbol)
+      if (symbols[i] == pair.a && symbols[j] == pair.b)
         squares[i * ntypes() + j] = squares[j * ntypes() + i] = pair.cutoff * pair.cutoff;
 }
 
@@ -51,11 +59,11 @@ void Chemistry::set_bond(const std::string &a, const std::string &b, double cuto
 {
   const std::string pair = "bond " + a + " " + b;
   for (const auto &symbol : {a, b}) {
-    const auto found = std::find_if(species.begin(), species.end(),
-                                    [&](const Element &e) { return symbol == e.symbol; });
-    if (found == species.end())
+    const auto found = std::find(symbols.begin(), symbols.end(), symbol);
+    if (found == symbols.end())
       throw std::invalid_argument(pair + ": no type is " + symbol + "; name one of the elements");
-    if (found->role == Role::cation || found->role == Role::none)
+    const Role its = roles[found - symbols.begin()];
+    if (its == Role::cation || its == Role::none)
       throw std::invalid_argument(pair + ": " + symbol +
                                   " forms no bonds; expected formers, S and halides");
   }
@@ -67,11 +75,12 @@ void Chemistry::set_bond(const std::string &a, const std::string &b, double cuto
 
 double Chemistry::longest_bond() const { return longest(bonds); }
 
+double Chemistry::longest_shell() const { return longest(shells); }
+
 double Chemistry::reach() const
 {
-  const bool cations = std::any_of(species.begin(), species.end(),
-                                   [](const Element &e) { return e.role == Role::cation; });
-  return std::max({longest(bonds), longest(shells), cations ? environment : 0.0});
+  const bool cations = std::find(roles.begin(), roles.end(), Role::cation) != roles.end();
+  return std::max({longest_bond(), longest_shell(), cations ? environment : 0.0});
 }
 
 }    // namespace lbpsi

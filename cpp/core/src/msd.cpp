@@ -75,28 +75,4 @@ OriginHistory OriginHistory::unpack(const double *numbers)
   return history;
 }
 
-void ClassDisplacements::add(int cls, const Vector &d, bool survivor)
-{
-  double *sum = &sums[(cls - 1) * N_COLUMNS];
-  const double square = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
-  sum[ATOMS] += 1.0;
-  sum[MSD] += square;
-  for (int k = 0; k < 3; ++k) sum[MSD_X + k] += d[k] * d[k];
-  if (!survivor) return;
-  sum[SURVIVORS] += 1.0;
-  sum[SURVIVORS_MSD] += square;
-}
-
-void ClassDisplacements::row(int cls, double *columns) const
-{
-  const double *sum = &sums[(cls - 1) * N_COLUMNS];
-  const auto mean = [sum](int column, int count) {
-    return sum[count] > 0.0 ? sum[column] / sum[count] : 0.0;
-  };
-  columns[ATOMS] = sum[ATOMS];
-  for (int column : {MSD, MSD_X, MSD_Y, MSD_Z}) columns[column] = mean(column, ATOMS);
-  columns[SURVIVORS] = sum[SURVIVORS];
-  columns[SURVIVORS_MSD] = mean(SURVIVORS_MSD, SURVIVORS);
-}
-
 }    // namespace lbpsi

@@ -27,28 +27,23 @@ int compare(const Place &a, const Place &b)
   return compare_places(a.d, b.d);
 }
 
-bool is(const BondGraph &graph, int atom, Role role)
-{
-  return graph.chemistry().role(graph.atoms().type[atom]) == role;
-}
-
 // Steps to the formers that come after this one in order.
-std::vector<Step> steps_up(const BondGraph &graph, const Place &from)
+std::vector<Step> steps_up(const GraphView &graph, const Place &from)
 {
   std::vector<Step> steps;
   for (auto bond = graph.first(from.atom); bond != graph.last(from.atom); ++bond) {
-    if (!is(graph, bond->j, Role::sulfur)) continue;
+    if (graph.role(bond->j) != Role::sulfur) continue;
     const Place sulfur = beyond(from, *bond);
     for (auto next = graph.first(bond->j); next != graph.last(bond->j); ++next) {
       const Place former = beyond(sulfur, *next);
-      if (is(graph, next->j, Role::former) && compare(from, former) < 0)
+      if (graph.role(next->j) == Role::former && compare(from, former) < 0)
         steps.push_back({sulfur, former});
     }
   }
   return steps;
 }
 
-bool bonded(const BondGraph &graph, const Place &sulfur, const Place &former)
+bool bonded(const GraphView &graph, const Place &sulfur, const Place &former)
 {
   for (auto bond = graph.first(sulfur.atom); bond != graph.last(sulfur.atom); ++bond)
     if (compare(beyond(sulfur, *bond), former) == 0) return true;
@@ -56,7 +51,7 @@ bool bonded(const BondGraph &graph, const Place &sulfur, const Place &former)
 }
 
 // Rings whose least former is the one that the steps start from.
-void close_rings(const BondGraph &graph, const Place &least, const std::vector<Step> &steps,
+void close_rings(const GraphView &graph, const Place &least, const std::vector<Step> &steps,
                  std::vector<Ring> &rings)
 {
   for (const auto &one : steps) {
@@ -77,11 +72,11 @@ void close_rings(const BondGraph &graph, const Place &least, const std::vector<S
 
 }    // namespace
 
-std::vector<Ring> find_rings(const BondGraph &graph)
+std::vector<Ring> find_rings(const GraphView &graph)
 {
   std::vector<Ring> rings;
-  for (int i = 0; i < graph.atoms().owned; ++i) {
-    if (graph.atoms().type[i] < 0 || !is(graph, i, Role::former)) continue;
+  for (int i = 0; i < graph.atoms.owned; ++i) {
+    if (graph.role(i) != Role::former) continue;
     const Place least{i, {0.0, 0.0, 0.0}};
     close_rings(graph, least, steps_up(graph, least), rings);
   }

@@ -4,34 +4,12 @@
 #ifndef LBPSI_CHEMISTRY_H
 #define LBPSI_CHEMISTRY_H
 
+#include "lbpsi/chemistry_table.h"
+
 #include <string>
 #include <vector>
 
 namespace lbpsi {
-
-enum class Role { none, former, sulfur, halide, cation };
-
-struct Element {
-  const char *symbol;
-  int number;    // atomic number
-  Role role;
-  int charge;    // formal, e
-};
-
-struct PairCutoff {
-  const char *a, *b;
-  double cutoff;    // Å
-};
-
-}    // namespace lbpsi
-
-#include "lbpsi/table_data.h"
-
-namespace lbpsi {
-
-constexpr int N_CLASSES = sizeof(table::CLASS_NAMES) / sizeof(table::CLASS_NAMES[0]);
-// Classes that a former can have; the others are of cations and free anions.
-constexpr int N_FORMER_CLASSES = static_cast<int>(MotifClass::other);
 
 // Types count from 0. A type of NULL has no role and no bonds.
 class Chemistry {
@@ -43,14 +21,14 @@ class Chemistry {
   // that can't bond (a cation), or a cutoff that is not positive.
   void set_bond(const std::string &a, const std::string &b, double cutoff);
 
-  int ntypes() const { return static_cast<int>(species.size()); }
-  const Element &element(int type) const { return species[type]; }
-  Role role(int type) const { return species[type].role; }
+  // Of this object as it is now, which has to outlive it.
+  ChemistryTable view() const;
 
-  // Squares, 0 where there is no bond or shell.
-  double bond_sq(int a, int b) const { return bonds[a * ntypes() + b]; }
-  double shell_sq(int a, int b) const { return shells[a * ntypes() + b]; }
+  int ntypes() const { return static_cast<int>(roles.size()); }
+  Role role(int type) const { return roles[type]; }
   double longest_bond() const;
+  // Farthest first shell of a cation, Å.
+  double longest_shell() const;
   // Farthest that any contact reaches: bonds, shells and the environment of cations, Å.
   double reach() const;
 
@@ -58,8 +36,10 @@ class Chemistry {
   double environment = table::ENVIRONMENT;
 
  private:
-  std::vector<Element> species;
-  std::vector<double> bonds, shells;    // (ntypes, ntypes)
+  std::vector<std::string> symbols;
+  std::vector<Role> roles;
+  std::vector<int> numbers;
+  std::vector<double> bonds, shells;    // (ntypes, ntypes): squares
 
   void set_square(std::vector<double> &, const PairCutoff &);
 };

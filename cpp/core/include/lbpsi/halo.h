@@ -1,28 +1,14 @@
-// Atoms of one rank and how what is known of them reaches the others. In a process alone nobody has
-// to be told anything.
+// How what is known of a rank's atoms reaches the others. In a process alone nobody has to be told
+// anything.
 
 #ifndef LBPSI_HALO_H
 #define LBPSI_HALO_H
 
-#include <cstdint>
+#include "lbpsi/motif_rules.h"
+
 #include <vector>
 
 namespace lbpsi {
-
-// Owned atoms come first, then ghosts: copies of atoms of other ranks, or periodic images.
-struct Atoms {
-  int owned, total;
-  const int *type;           // (total), from 0; -1: the atom is left out
-  const std::int64_t *id;    // (total), the same for an atom and its ghosts
-};
-
-// Sums over the atoms of one anion.
-struct Tally {
-  std::int64_t anion;
-  std::int64_t atoms;
-  std::int64_t formers;
-  std::int64_t borons;
-};
 
 class Halo {
  public:

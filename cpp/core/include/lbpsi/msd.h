@@ -1,12 +1,11 @@
-// Displacements since an origin, in a cell that breathes, shears and flips.
+// The origin of displacements, in a cell that breathes, shears and flips. What becomes of each atom
+// is in displacement.h.
 
 #ifndef LBPSI_MSD_H
 #define LBPSI_MSD_H
 
-#include "lbpsi/chemistry.h"
 #include "lbpsi/matrix.h"
 
-#include <array>
 #include <cstdint>
 #include <vector>
 
@@ -48,19 +47,6 @@ class OriginHistory {
   bool next_origin = false;
 
   void follow(const Matrix &now);
-};
-
-// Squared displacements by class. Ranks add up their sums.
-class ClassDisplacements {
- public:
-  enum Column { ATOMS, MSD, MSD_X, MSD_Y, MSD_Z, SURVIVORS, SURVIVORS_MSD, N_COLUMNS };
-
-  // cls: from 1 to N_CLASSES, at the origin; survivor: it has been the same since.
-  void add(int cls, const Vector &displacement, bool survivor);
-  // Of a class, from 1: the columns above, means 0 where there are no atoms.
-  void row(int cls, double *columns) const;
-
-  std::array<double, N_CLASSES * N_COLUMNS> sums{};    // of squares in place of means
 };
 
 }    // namespace lbpsi

@@ -3,7 +3,7 @@
 #ifndef LBPSI_RINGS_H
 #define LBPSI_RINGS_H
 
-#include "lbpsi/bonds.h"
+#include "lbpsi/bond_rules.h"
 
 #include <vector>
 
@@ -17,7 +17,7 @@ struct Ring {
 // (one per pair of S); a ring of six is three formers, each two joined by an S of their own that is
 // not bonded to the third. Images of an atom count as atoms of their own: a chain that closes only
 // through the periodic cell is no ring.
-std::vector<Ring> find_rings(const BondGraph &);
+std::vector<Ring> find_rings(const GraphView &);
 
 }    // namespace lbpsi
 

@@ -1,0 +1,177 @@
+#include "compute_kabsch_kokkos.h"
+
+#include "compute_motif_kokkos.h"
+#include "fix_reference_atom_kokkos.h"
+#include "require_kokkos.h"
+
+#include "atom_kokkos.h"
+#include "atom_masks.h"
+#include "error.h"
+#include "update.h"
+
+#include <algorithm>
+#include <stdexcept>
+
+using namespace LAMMPS_NS;
+using lbpsi::UnitRotation;
+using lbpsi::kk::Masks;
+using lbpsi::kk::Matrix;
+using lbpsi::kk::SPACE;
+using lbpsi::kk::Vector;
+
+// named: nvcc wants kernels that it can name
+namespace lbpsi::kk::compute_kabsch {
+
+using Unit = LAMMPS_NS::ComputeKabsch::Unit;
+
+struct FingerprintTerms {
+  GraphView graph;
+
+  KOKKOS_INLINE_FUNCTION void operator()(int i, double *sum) const
+  {
+    for (const Bond *bond = graph.first(i); bond != graph.last(i); ++bond)
+      *sum += fingerprint(graph.atoms, *bond);
+  }
+};
+
+struct UnitTerms {
+  Vector<Unit> units;
+
+  // Rows of UnitRotation::Field, one a class.
+  KOKKOS_INLINE_FUNCTION void operator()(int i, double *sums) const
+  {
+    if (!units(i).cls) return;
+    double terms[UnitRotation::N_FIELDS];
+    units(i).rotation.terms(terms);
+    double *row = sums + (units(i).cls - 1) * UnitRotation::N_FIELDS;
+    for (int k = 0; k < UnitRotation::N_FIELDS; ++k) row[k] += terms[k];
+  }
+};
+
+// Returns 1 + the index of an atom whose row is not what a unit was packed into, 0: there is none.
+int turn(const GraphView &graph, const Vector<Motif> &motifs, const Masks &masks, int bit,
+         const Matrix<double> &rows, int hold, bool count, const Vector<Unit> &units)
+{
+  int unsound = 0;
+  Kokkos::parallel_reduce(
+      "lbpsi::turn", Policy(0, graph.atoms.owned),
+      KOKKOS_LAMBDA(const int i, int &worst) {
+        Unit unit;
+        if ((masks(i) & bit) && motifs(i).unit) {
+          unit.cls = motifs(i).cls;
+          double *const row = &rows(i, 0);
+          UnitReference reference;
+          const bool sound =
+              reference.unpack(row + 1, static_cast<int>(row[0])) == UnitReference::SOUND;
+          if (!sound && worst < i + 1) worst = i + 1;
+          const Ligands ligands = ligands_of(graph, i);
+          unit.rotation = count ? reference.update(ligands, hold) : reference.look(ligands);
+          if (count && sound) row[0] = reference.pack(row + 1);
+        }
+        units(i) = unit;
+      },
+      Kokkos::Max<int>(unsound));
+  return unsound;
+}
+
+void find_largest(const Vector<Unit> &units, const Vector<double> &largest, int n)
+{
+  Kokkos::parallel_for(
+      "lbpsi::largest_angle", Policy(0, n), KOKKOS_LAMBDA(const int i) {
+        if (!units(i).cls) return;
+        double terms[UnitRotation::N_FIELDS];
+        units(i).rotation.terms(terms);
+        Kokkos::atomic_max(&largest(units(i).cls - 1), terms[UnitRotation::LARGEST]);
+      });
+}
+
+void columns(const Vector<Unit> &units, const Matrix<double> &rows, int n)
+{
+  Kokkos::parallel_for(
+      "lbpsi::kabsch_columns", Policy(0, n),
+      KOKKOS_LAMBDA(const int i) { units(i).rotation.columns(&rows(i, 0)); });
+}
+
+}    // namespace lbpsi::kk::compute_kabsch
+
+namespace kernels = lbpsi::kk::compute_kabsch;
+
+ComputeKabschKokkos::ComputeKabschKokkos(LAMMPS *lmp, int narg, char **arg) :
+    ComputeKabsch(lbpsi::kk::require_kokkos(lmp, arg), narg, arg, "reference/atom/kk"),
+    evaluated_atoms(0)
+{
+  kokkosable = 1;
+  execution_space = SPACE;
+  datamask_read = datamask_modify = EMPTY_MASK;
+  device_motif();
+}
+
+void ComputeKabschKokkos::init()
+{
+  ComputeKabsch::init();
+  device_motif();
+}
+
+ComputeMotifKokkos *ComputeKabschKokkos::device_motif() const
+{
+  return ComputeMotifKokkos::find(lmp, (std::string("compute ") + id + " kabsch").c_str(),
+                                  motif_id.c_str());
+}
+
+void ComputeKabschKokkos::evaluate()
+{
+  auto *source = device_motif();
+  auto *fix = FixReferenceAtomKokkos::find(lmp, id);
+  source->refresh();
+  const auto graph = source->device_bonds();
+  evaluated_atoms = graph.atoms.owned;
+  const auto mine = lbpsi::kk::sum_in_order("lbpsi::bond_fingerprint", evaluated_atoms, 1,
+                                            kernels::FingerprintTerms{graph});
+  const bool count = counts(mine[0], fix->global);
+  atomKK->sync(SPACE, MASK_MASK);
+  const auto rows = count ? fix->change() : fix->read();
+  lbpsi::kk::grow(device_units, evaluated_atoms);
+  require_sound(kernels::turn(graph, source->device_motifs(),
+                              atomKK->k_mask.template view<LMPDeviceType>(), groupbit, rows, hold,
+                              count, device_units),
+                rows);
+  evaluated = update->ntimestep;
+}
+
+// unsound: as turn() returns it.
+void ComputeKabschKokkos::require_sound(int unsound, const Matrix<double> &rows) const
+{
+  if (unsound <= 0) return;
+  const Vector<double> row = Kokkos::subview(rows, unsound - 1, Kokkos::ALL);
+  const auto numbers = lbpsi::kk::to_host(row, static_cast<int>(row.extent(0)));
+  try {
+    lbpsi::unpack_unit(numbers.data() + 1, static_cast<int>(numbers[0]));
+  } catch (const std::invalid_argument &problem) {
+    error->one(FLERR, "compute {} kabsch: {}", id, problem.what());
+  }
+}
+
+void ComputeKabschKokkos::sum_units(double *sums, double *largest) const
+{
+  const int fields = size_array_rows * UnitRotation::N_FIELDS;
+  const auto mine = lbpsi::kk::sum_in_order("lbpsi::sum_units", evaluated_atoms, fields,
+                                            kernels::UnitTerms{device_units});
+  std::copy(mine.begin(), mine.end(), sums);
+  const Vector<double> most("kabsch:largest", size_array_rows);
+  kernels::find_largest(device_units, most, evaluated_atoms);
+  const auto found = lbpsi::kk::to_host(most, size_array_rows);
+  std::copy(found.begin(), found.end(), largest);
+}
+
+void ComputeKabschKokkos::fill_rows()
+{
+  Matrix<double> rows;
+  lbpsi::kk::grow(rows, evaluated_atoms, UnitRotation::N_COLUMNS);
+  kernels::columns(device_units, rows, evaluated_atoms);
+  lbpsi::kk::copy_rows(rows, evaluated_atoms, array_atom);
+}
+
+double ComputeKabschKokkos::memory_usage()
+{
+  return ComputeKabsch::memory_usage() + lbpsi::kk::bytes(device_units);
+}

