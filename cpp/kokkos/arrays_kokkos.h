@@ -18,14 +18,16 @@ template <class T> void grow(Vector<T> &array, int n)
 {
   if (static_cast<int>(array.extent(0)) >= n) return;
   array = Vector<T>();    // before there are two
-  array = Vector<T>(Kokkos::NoInit("lbpsi"), static_cast<std::size_t>(SPARE * n) + 1);
+  array = Vector<T>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "lbpsi"),
+                    static_cast<std::size_t>(SPARE * n) + 1);
 }
 
 template <class T> void grow(Matrix<T> &array, int n, int width)
 {
   if (static_cast<int>(array.extent(0)) >= n && static_cast<int>(array.extent(1)) == width) return;
   array = Matrix<T>();
-  array = Matrix<T>(Kokkos::NoInit("lbpsi"), static_cast<std::size_t>(SPARE * n) + 1, width);
+  array = Matrix<T>(Kokkos::view_alloc(Kokkos::WithoutInitializing, "lbpsi"),
+                    static_cast<std::size_t>(SPARE * n) + 1, width);
 }
 
 template <class T> double bytes(const T &array)

@@ -3,44 +3,60 @@
 // named: nvcc wants kernels that it can name
 namespace lbpsi::kk::graph {
 
-// What stands at both sweeps over neighbors.
+constexpr int KEPT = 6;
+
+// What stands at both sweeps.
 struct Sweep {
   ChemistryTable table;
   Atoms atoms;
   Neighbors neighbors;
   Positions x;
+  // The first bonds that the first sweep finds of an atom: of few it has to be made only once.
+  Matrix<int> kept;
 
-  // The bond to a neighbor of an atom, the square of its length, and whether it is one.
-  KOKKOS_INLINE_FUNCTION Contact look(int i, int k, Bond &bond, double &rsq) const
+  KOKKOS_INLINE_FUNCTION int neighbor(int i, int k) const { return neighbors.of(i, k) & NEIGHMASK; }
+
+  KOKKOS_INLINE_FUNCTION Bond bond(int i, int j) const
   {
-    const int j = neighbors.of(i, k) & NEIGHMASK;
-    double d[3];
-    for (int axis = 0; axis < 3; ++axis)
-      d[axis] = static_cast<double>(x(j, axis)) - static_cast<double>(x(i, axis));
-    bond = {i, j, {d[0], d[1], d[2]}};
+    Bond to{i, j, {}};
+    for (int k = 0; k < 3; ++k)
+      to.d[k] = static_cast<double>(x(j, k)) - static_cast<double>(x(i, k));
+    return to;
+  }
+
+  KOKKOS_INLINE_FUNCTION Contact contact_of(const Bond &bond, double &rsq) const
+  {
+    const double *d = bond.d;
     rsq = d[0] * d[0] + d[1] * d[1] + d[2] * d[2];
-    return contact(table, atoms.type[i], atoms.type[j], rsq);
+    return contact(table, atoms.type[bond.i], atoms.type[bond.j], rsq);
   }
 };
+
+void clear(const Vector<int> &counts, const Vector<Environment> &environments, int n)
+{
+  Kokkos::parallel_for(
+      "lbpsi::clear_bonds", Policy(0, n), KOKKOS_LAMBDA(const int i) {
+        counts(i) = 0;
+        environments(i) = Environment{};
+      });
+}
 
 void count(const Sweep &sweep, const Vector<int> &counts, const Vector<Environment> &environments)
 {
   Kokkos::parallel_for(
-      "lbpsi::clear_bonds", Policy(0, sweep.atoms.owned), KOKKOS_LAMBDA(const int i) {
-        counts(i) = 0;
-        environments(i) = Environment{};
-      });
-  Kokkos::parallel_for(
-      "lbpsi::count_neighbors", Policy(0, sweep.neighbors.n), KOKKOS_LAMBDA(const int at) {
+      "lbpsi::count_bonds", Policy(0, sweep.neighbors.n), KOKKOS_LAMBDA(const int at) {
         const int i = sweep.neighbors.atoms(at);
-        if (sweep.atoms.type[i] < 0) return;
+        const int neighbors = sweep.atoms.type[i] < 0 ? 0 : sweep.neighbors.counts(i);
         Environment around;
         int n = 0;
-        for (int k = 0; k < sweep.neighbors.counts(i); ++k) {
-          Bond bond;
+        for (int k = 0; k < neighbors; ++k) {
+          const Bond bond = sweep.bond(i, sweep.neighbor(i, k));
           double rsq;
-          const Contact what = sweep.look(i, k, bond, rsq);
-          if (what == Contact::bond) ++n;
+          const Contact what = sweep.contact_of(bond, rsq);
+          if (what == Contact::bond) {
+            if (n < KEPT) sweep.kept(i, n) = bond.j;
+            ++n;
+          }
           if (what == Contact::around) meet(sweep.atoms, sweep.table, i, bond.j, rsq, around);
         }
         counts(i) = n;
@@ -53,15 +69,19 @@ void fill(const Sweep &sweep, const Vector<int> &start, const Vector<Bond> &bond
   Kokkos::parallel_for(
       "lbpsi::fill_bonds", Policy(0, sweep.neighbors.n), KOKKOS_LAMBDA(const int at) {
         const int i = sweep.neighbors.atoms(at);
-        if (start(i) == start(i + 1)) return;
+        const int n = start(i + 1) - start(i);
         Bond *const first = bonds.data() + start(i);
-        Bond *last = first;
-        for (int k = 0; k < sweep.neighbors.counts(i); ++k) {
-          Bond bond;
-          double rsq;
-          if (sweep.look(i, k, bond, rsq) == Contact::bond) *last++ = bond;
+        if (n <= KEPT) {
+          for (int k = 0; k < n; ++k) first[k] = sweep.bond(i, sweep.kept(i, k));
+        } else {
+          Bond *next = first;
+          for (int k = 0; k < sweep.neighbors.counts(i); ++k) {
+            const Bond bond = sweep.bond(i, sweep.neighbor(i, k));
+            double rsq;
+            if (sweep.contact_of(bond, rsq) == Contact::bond) *next++ = bond;
+          }
         }
-        sort_bonds(sweep.atoms, first, last);
+        sort_bonds(sweep.atoms, first, first + n);
       });
 }
 
@@ -105,7 +125,10 @@ void DeviceGraph::find(const ChemistryTable &chemistry, const Atoms &all,
   table = chemistry;
   grow(start, atoms.owned + 1);
   grow(environments, atoms.owned);
-  const graph::Sweep sweep{table, atoms, neighbors, x};
+  grow(kept, atoms.owned, graph::KEPT);
+  const graph::Sweep sweep{table, atoms, neighbors, x, kept};
+  // a list may leave atoms out
+  if (neighbors.n < atoms.owned) graph::clear(start, environments, atoms.owned);
   graph::count(sweep, start, environments);
   n_bonds = starts_of(start, atoms.owned);
   grow(bonds, n_bonds);
@@ -122,6 +145,9 @@ void DeviceGraph::copy_to(HostGraph &host, const Vector<int> &type,
   host.environments = to_host(environments, atoms.owned);
 }
 
-double DeviceGraph::memory() const { return bytes(start) + bytes(bonds) + bytes(environments); }
+double DeviceGraph::memory() const
+{
+  return bytes(start) + bytes(bonds) + bytes(environments) + bytes(kept);
+}
 
 }    // namespace lbpsi::kk

@@ -52,6 +52,7 @@ class DeviceGraph {
   Vector<int> start;    // (owned + 1)
   Vector<Bond> bonds;
   Vector<Environment> environments;    // (owned)
+  Matrix<int> kept;                    // (owned, a few): between the two sweeps
 };
 
 }    // namespace lbpsi::kk

@@ -123,10 +123,10 @@ void spread_labels(int n, const Vector<int> &parent, const Matrix<double> &label
         if (parent(i) != i) Kokkos::atomic_min(&labels(parent(i), 0), labels(i, 0));
       });
   Kokkos::parallel_for(
-      "lbpsi::spread_label", Policy(0, n),
-      KOKKOS_LAMBDA(const int i) { here(i) = labels(parent(i), 0); });
-  Kokkos::parallel_for(
-      "lbpsi::put_label", Policy(0, n), KOKKOS_LAMBDA(const int i) { labels(i, 0) = here(i); });
+      "lbpsi::spread_label", Policy(0, n), KOKKOS_LAMBDA(const int i) {
+        here(i) = labels(parent(i), 0);
+        if (parent(i) != i) labels(i, 0) = here(i);
+      });
 }
 
 int settle(const Atoms &atoms, const Vector<int> &parent, const Matrix<double> &labels,
@@ -147,12 +147,14 @@ int settle(const Atoms &atoms, const Vector<int> &parent, const Matrix<double> &
 // --- anions ---------------------------------------------------------------------------------
 
 void tally_all(const GraphView &graph, const Vector<int> &parent, const Matrix<double> &labels,
-               const Vector<Tally> &tallies)
+               const Vector<Tally> &tallies, const Vector<int> &spanning)
 {
   const int owned = graph.atoms.owned;
   Kokkos::parallel_for(
-      "lbpsi::begin_tallies", Policy(0, owned),
-      KOKKOS_LAMBDA(const int i) { tallies(i) = {tally(graph, i, labels(i, 0)).anion, 0, 0, 0}; });
+      "lbpsi::begin_tallies", Policy(0, owned), KOKKOS_LAMBDA(const int i) {
+        tallies(i) = {tally(graph, i, labels(i, 0)).anion, 0, 0, 0};
+        spanning(i) = 0;
+      });
   Kokkos::parallel_for(
       "lbpsi::tally", Policy(0, owned), KOKKOS_LAMBDA(const int i) {
         const Tally mine = tally(graph, i, labels(i, 0));
@@ -167,9 +169,6 @@ void tally_all(const GraphView &graph, const Vector<int> &parent, const Matrix<d
 void mark_spanning(const Atoms &atoms, const Vector<int> &twin, const Vector<int> &parent,
                    const Vector<int> &spanning)
 {
-  Kokkos::parallel_for(
-      "lbpsi::clear_spanning", Policy(0, atoms.owned),
-      KOKKOS_LAMBDA(const int i) { spanning(i) = 0; });
   Kokkos::parallel_for(
       "lbpsi::mark_spanning", Policy(atoms.owned, atoms.total), KOKKOS_LAMBDA(const int j) {
         if (twin(j) == j && parent(j) < atoms.owned) Kokkos::atomic_store(&spanning(parent(j)), 1);
@@ -195,26 +194,22 @@ void scatter(int owned, const Vector<int> &begin, const Vector<Tally> &close,
       });
 }
 
-void put_anions(int owned, const Vector<int> &parent, const Vector<Tally> &tallies,
-                const Vector<Motif> &rows)
-{
-  Kokkos::parallel_for(
-      "lbpsi::put_anions", Policy(0, owned),
-      KOKKOS_LAMBDA(const int i) { put_anion(tallies(parent(i)), rows(i)); });
-}
-
 // --- classes --------------------------------------------------------------------------------
 
-void classify_formers(const GraphView &graph, const Vector<Link> &links, const Vector<int> &start,
-                      const Vector<int> &end, const Vector<Motif> &rows,
+// And the anion of each atom, which the class of a former follows from.
+void classify_formers(const GraphView &graph, const Vector<int> &parent,
+                      const Vector<Tally> &tallies, const Vector<Link> &links,
+                      const Vector<int> &start, const Vector<int> &end, const Vector<Motif> &rows,
                       const Matrix<double> &classes)
 {
   Kokkos::parallel_for(
       "lbpsi::classify_formers", Policy(0, graph.atoms.owned), KOKKOS_LAMBDA(const int i) {
+        Motif &motif = rows(i);
+        put_anion(tallies(parent(i)), motif);
         const Link *all = links.data();
         if (graph.role(i) == Role::former)
-          rows(i).cls = class_of_former(graph, i, rows(i), all + start(i), all + end(i));
-        classes(i, 0) = rows(i).cls;
+          motif.cls = class_of_former(graph, i, motif, all + start(i), all + end(i));
+        classes(i, 0) = motif.cls;
       });
 }
 
@@ -289,23 +284,22 @@ void DeviceMotifs::tally_anions(const GraphView &graph, const Vector<int> &twin,
   const int owned = graph.atoms.owned;
   grow(tallies, owned);
   grow(spanning, owned + 1);
-  motifs::tally_all(graph, parent, labels, tallies);
+  motifs::tally_all(graph, parent, labels, tallies, spanning);
   motifs::mark_spanning(graph.atoms, twin, parent, spanning);
   const int n = starts_of(spanning, owned);
   Vector<Tally> close;
   grow(close, n);
-  motifs::gather(owned, spanning, tallies, close);
+  if (n) motifs::gather(owned, spanning, tallies, close);
   std::vector<Tally> shared = to_host(close, n);
   halo.total(shared);
   to_device(shared.data(), n, close);
-  motifs::scatter(owned, spanning, close, tallies);
-  motifs::put_anions(owned, parent, tallies, rows);
+  if (n) motifs::scatter(owned, spanning, close, tallies);
 }
 
 void DeviceMotifs::classify_all(const GraphView &graph, DeviceHalo &halo)
 {
   grow(classes, graph.atoms.total, 1);
-  motifs::classify_formers(graph, links, link_start, link_end, rows, classes);
+  motifs::classify_formers(graph, parent, tallies, links, link_start, link_end, rows, classes);
   halo.to_ghosts(classes);
   motifs::classify_others(graph, classes, rows);
 }
