@@ -3,7 +3,7 @@
 #
 #   bash examples/lbpsi_series/run.sh [FOLDER] [PROCESSES]
 #
-# The same command goes on with what a killed one has not finished. README.md has the results.
+# The same command goes on with what a killed one has not finished.
 set -euo pipefail
 
 export here folder python
