@@ -77,7 +77,13 @@ def explain(
         Where those are that no flag gave: file and table, by name of the field.
     """
     # A slip in a name may be why another one is missing.
-    error = min(refused.errors(), key=lambda e: e["type"] == "missing" and len(e["loc"]) == 1)
+    error = min(
+        refused.errors(),
+        key=lambda e: (
+            e["type"] != "extra_forbidden",
+            e["type"] == "missing" and len(e["loc"]) == 1,
+        ),
+    )
     if not error["loc"]:
         return _wanted(error, model)
     name, depth = str(error["loc"][0]), len(error["loc"])
@@ -103,18 +109,23 @@ def _nested(error: ErrorDetails, model: type[BaseModel], values: Mapping[str, An
     inside: Any = values
     for place, part in enumerate(error["loc"]):
         if isinstance(part, int):
-            where += f"[{part}]"
             inside = inside[part] if isinstance(inside, list | tuple) else None
+            # A user knows his sources by name, and does not count them.
+            named = isinstance(inside, dict) and isinstance(inside.get("name"), str)
+            where += f" {inside['name']}: " if named else f"[{part}]"
             continue
         table = underscored(inside) if isinstance(inside, dict) else {}
         absent = error["type"] == "missing" and place + 1 == len(error["loc"])
         if isinstance(inside, dict) and part not in table and not absent:
             continue  # pydantic's name of the kind of table, which is no key
-        where += f".{part}"
+        where += part if where.endswith(": ") else f".{part}"
         inside = table.get(part)
     where = where.lstrip(".")
+    if error["type"] == "union_tag_not_found":
+        where += "kind" if where.endswith(": ") else ".kind"
+    where = where.removesuffix(": ")
     if error["type"] in ("missing", "union_tag_not_found"):
-        return f"{where}{'' if error['type'] == 'missing' else '.kind'} is missing"
+        return f"{where} is missing"
     if error["type"] == "extra_forbidden":
         table = _type_at(model, error["loc"][:-1])
         known = list(table.model_fields) if _is_model(table) else []

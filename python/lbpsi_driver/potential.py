@@ -30,7 +30,7 @@ def shipped() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.model"))}
 
 
-def resolve(model: str, given: str = "--model") -> Path:
+def resolve(model: str, given: str = "--model", expected: str = "a .model or .pt file") -> Path:
     """Return the file of a model given by a shipped name or by a path.
 
     Parameters
@@ -39,6 +39,8 @@ def resolve(model: str, given: str = "--model") -> Path:
         Name or path.
     given : str
         How the user gave it, for messages: a flag, or a key of the run file with `` =``.
+    expected : str
+        What kinds of file the caller takes, for messages.
 
     Raises
     ------
@@ -52,8 +54,7 @@ def resolve(model: str, given: str = "--model") -> Path:
     if path.is_file():
         return path.resolve()
     raise UsageError(
-        f"{given} {model}: neither a file nor a shipped model ({', '.join(known)}); "
-        "give a .model or .pt file"
+        f"{given} {model}: neither a file nor a shipped model ({', '.join(known)}); give {expected}"
     )
 
 

@@ -1,4 +1,5 @@
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from ase.build import bulk
 
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import dataset
-from lbpsi_driver.training.frames import write_frames
+from lbpsi_driver.training.frames import read_frames, write_frames
 
 HARTREE, HARTREE_BOHR = 27.211386, 51.422067
 
@@ -249,3 +250,52 @@ def test_doubts_may_be_overruled_and_faults_not(frames, caplog):
     frames[3].info["REF_energy"] = np.nan
     with pytest.raises(UsageError, match="not finite"):
         dataset.check(frames, doubts="warn")
+
+
+SHIPPED = sorted((Path(__file__).parents[2] / "examples" / "lbpsi_small").glob("*.extxyz.xz"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_data_is_right(path):
+    dataset.check(read_frames(path))
+
+
+def test_shipped_data_is_right_together():
+    """A frame of LiI vapour among them has a tension that no other has at its volume."""
+    teachers = [path for path in SHIPPED if "cp2k" not in path.name]
+    dataset.check([atoms for path in teachers for atoms in read_frames(path)])
+
+
+def test_pressed_frames_are_no_frames_in_other_units():
+    """Forces of 9 eV/Å among others of 0.8 are what they are where atoms are pressed together."""
+    frames = read_frames(next(path for path in SHIPPED if "iter1" in path.name))
+    (at,) = (i for i, atoms in enumerate(frames) if atoms.info["frame_id"] == "i1-pressed/2")
+    part = frames[at - 53 : at + 3]
+    sizes = [np.sqrt(np.mean(atoms.arrays["REF_forces"] ** 2)) for atoms in part]
+    assert sizes[53] > 8 * np.median(sizes)
+    dataset.check(part)
+    part[53].info["temperature"] = 600.0
+    refused(part, "frame 53 (i1-pressed/2)", "only as kcal/mol/Å")
+
+
+def test_several_turned_frames_of_a_trajectory():
+    """Three are certain where each by itself might be physics."""
+    frames = read_frames(next(path for path in SHIPPED if "iter2" in path.name))
+    own = [i for i, atoms in enumerate(frames) if atoms.info["trajectory"] == "i2-x15-volume"]
+    # of one or two GPa, without the minimisation
+    own = [i for i in own if frames[i].info["temperature"] > 0][:5]
+    for i in own:
+        frames[i].info["REF_stress"] = -np.asarray(frames[i].info["REF_stress"])
+        if i == own[0]:
+            dataset.check(frames)
+    with pytest.raises(UsageError, match="opposite sign") as caught:
+        dataset.check(frames)
+    assert int(re.match(r"frame (\d+)", str(caught.value))[1]) in own
+
+
+def test_elements_that_only_validation_frames_hold(frames):
+    valid = dataset.Frames((frames[1],), ("frame 1",))
+    assert "P" in frames[1].symbols
+    dataset.refuse_unlearned_elements(valid, ["Li", "P", "S", "I"])
+    with pytest.raises(UsageError, match=r"frame 1: .* holds P, but no training frame holds P: .*"):
+        dataset.refuse_unlearned_elements(valid, ["Li", "S", "I"])

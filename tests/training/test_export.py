@@ -190,7 +190,7 @@ def test_what_it_refuses_before_writing_anything(tmp_path, written):
         ({"cueq": True}, r"--cueq: .*--device cuda"),
         ({"name": "a/b"}, r"--name a/b: .*--output"),
         ({"model": written.file}, r"exported already; give the \.model"),
-        ({"model": "nothing"}, r"neither a file nor a shipped model"),
+        ({"model": "nothing"}, r"neither a file nor a shipped model .*; give a \.model file$"),
     ):
         with pytest.raises(UsageError, match=why):
             export(options(folder, **changes))

@@ -101,6 +101,9 @@ def test_model_has_the_errors_that_are_reported(scratch, data):
     assert (folder / "losses.png").stat().st_size > 10_000
     curve = [row["loss"] for row in lines(folder) if row["mode"] == "eval"]
     assert result.best_epoch == 1 + int(np.argmin(curve[1:]))
+    assert str(result.table().title).endswith(
+        f"best of 5 epochs is {result.best_epoch}, by the loss of the validation frames"
+    )
 
 
 def test_model_is_exported_as_it_is(scratch, tmp_path):
@@ -361,9 +364,12 @@ def epoch_of(path: Path) -> int:
     return int(re.search(r"epoch-(\d+)", path.name)[1])
 
 
-def test_dry_run_writes_what_mace_would_get(data, tmp_path):
+def test_dry_run_writes_what_mace_would_get_and_says_so(data, tmp_path, caplog):
     options = FitOptions(data=(data,), output=tmp_path / "run", epochs=1, **TINY)
-    assert fit(options, dry_run=True) is None
+    with caplog.at_level(logging.INFO):
+        assert fit(options, dry_run=True) is None
+    told = f"written: {tmp_path / 'run'}: mace.yaml and the frames in inputs; nothing was fitted"
+    assert told in caplog.text
     written = {path.name for path in (tmp_path / "run").rglob("*")}
     assert written == {"inputs", "train.extxyz", "valid.extxyz", "e0s.json", "mace.yaml"}
 
@@ -429,6 +435,18 @@ def test_foundation_with_other_elements_than_the_data(data, tmp_path):
         )
     start = e0s.foundation(large)
     assert found["8"] == pytest.approx(start.e0s[start.elements.index("O")])
+
+
+def test_elements_of_validation_frames_alone_are_no_matter_of_a_model(data, tmp_path):
+    frames = read_frames(data)
+    for atoms in frames:
+        atoms.info["split"] = "valid" if "P" in atoms.symbols else "train"
+    write_frames(tmp_path / "data.extxyz", frames)
+    options = FitOptions(data=(tmp_path / "data.extxyz",), output=tmp_path / "run", **TINY)
+    with pytest.raises(UsageError, match=r"holds P, but no training frame holds P: give") as told:
+        fit(options, dry_run=True)
+    assert "the model" not in str(told.value)
+    assert not (tmp_path / "run").exists()
 
 
 def test_replay_of_another_reference_is_refused(data, scratch, tmp_path):

@@ -132,3 +132,93 @@ def energy_of(pairs, atoms) -> float:
         grid = np.linspace(distance, 6.0, 2001)
         total += 0.5 * np.trapezoid(np.interp(grid, knots, heights), grid)
     return total
+
+
+def relabelled(frames, energy=1.0, forces=1.0, stress=1.0, virial=False):
+    """Copies with all three labels multiplied; a virial is a stress times the volume."""
+    made = changed(frames, energy, forces)
+    for atoms in made:
+        factor = stress * (atoms.get_volume() if virial else 1.0)
+        atoms.info["REF_stress"] = factor * np.asarray(atoms.info["REF_stress"])
+    return made
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(0, 12), slice(None, None, 6)])
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ({"stress": 1602.18}, "kbar (multiply it by 0.000624151)"),
+        # as VASP prints it: pressures
+        ({"stress": -1602.18}, "kbar (multiply it by -0.000624151)"),
+        ({"stress": 160.218}, "GPa (multiply it by 0.00624151)"),
+        ({"stress": 1 / KCAL}, "kcal/mol/Å3 (multiply it by 0.0433641)"),
+        ({"virial": True}, "a virial in eV (divide it by the volume)"),
+        ({"virial": True, "stress": -1}, "a virial in eV (divide it by minus the volume)"),
+    ],
+)
+def test_stresses_in_other_units(glass, part, labels, words):
+    told = refused(relabelled(glass[part], **labels))
+    assert told.startswith("frame 0 (dft-A/-60) and ")
+    assert "REF_stress is" in told
+    assert words in told
+
+
+def test_stresses_of_a_trajectory_in_kbar(glass):
+    frames = [
+        *glass[:41],
+        *relabelled(glass[41:], stress=1602.18),
+    ]
+    run = glass[41].info["trajectory"]
+    assert run not in {atoms.info["trajectory"] for atoms in glass[:41]}
+    assert refused(frames).startswith("frame 41 (")
+
+
+def test_half_and_double_the_stress_may_be_physics(glass):
+    dataset.check(relabelled(glass, stress=0.5))
+    dataset.check(relabelled(glass, stress=2.0))
+
+
+@pytest.mark.parametrize(
+    ("unit", "name"),
+    [
+        (KCAL, "kcal/mol/Å: multiply it by 0.0433641"),
+        (KJ, "kJ/mol/Å: multiply it by 0.0103643"),
+        (HARTREE_BOHR, "Hartree/Bohr: multiply it by 51.4221"),
+    ],
+)
+def test_all_labels_in_one_other_system_of_units(glass, unit, name):
+    told = refused(relabelled(glass, 1 / unit, 1 / unit, 1 / unit))
+    assert ("too small" if unit > 1 else "too large") in told
+    assert f"REF_forces looks like {name}" in told.replace("; looks", " REF_forces looks")
+
+
+def test_forces_of_unknown_temperature_tell_by_their_size(glass):
+    frames = relabelled(glass, 1 / KCAL, 1 / KCAL, 1 / KCAL)
+    for atoms in frames:
+        del atoms.info["temperature"]
+    assert "looks like kcal/mol/Å" in refused(frames)
+
+
+@pytest.mark.parametrize("part", [slice(None), slice(0, 12), slice(None, None, 6)])
+def test_energies_tell_whether_forces_or_stresses_are_turned(glass, part):
+    told = refused(relabelled(glass[part], forces=-1))
+    assert "multiply REF_forces by -1" in told
+    assert "multiply REF_stress" not in told
+    told = refused(relabelled(glass[part], stress=-1))
+    assert "multiply REF_stress by -1" in told
+    assert "multiply REF_forces" not in told
+
+
+def test_forces_and_stresses_turned_together(glass):
+    told = refused(relabelled(glass, forces=-1, stress=-1))
+    assert "REF_energy rises along REF_forces" in told
+
+
+def test_too_few_frames_say_so(glass, caplog):
+    with caplog.at_level("INFO"):
+        dataset.check(relabelled(glass[:7], forces=-1))
+    assert "too few frames (7) to check units and signs" in caplog.text
+    caplog.clear()
+    with caplog.at_level("INFO"):
+        dataset.check(glass[:8])
+    assert caplog.text == ""

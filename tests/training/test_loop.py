@@ -222,10 +222,10 @@ def test_figure_of_deviations(tmp_path):
 # --- the loop ---
 
 
-def run(wanted: LoopOptions):
+def run(wanted: LoopOptions, **how):
     from lbpsi_driver.training.loop import loop
 
-    return loop(wanted)
+    return loop(wanted, **how)
 
 
 @pytest.fixture(scope="module")
@@ -360,6 +360,21 @@ def test_without_data_or_committee_there_is_nothing_to_begin_with(start, tmp_pat
     with pytest.raises(UsageError, match="--models: a committee of one"):
         run(options(start, tmp_path / "none", models=committee(start, "1")))
     assert not (tmp_path / "none").exists()
+
+
+def test_a_broken_member_is_named_before_any_source(start, tmp_path):
+    half = tmp_path / "half.model"
+    half.write_bytes((start / "1.model").read_bytes()[:2000])
+    for models, why in (
+        ([half, half], rf"^--models {half}: not a MACE model, or one that was cut off; give"),
+        ([start / "1.model", half], rf"^--models {half}: not a MACE model"),
+        (committee(start, "1", "1"), r"^--models .*1\.model: is there twice"),
+        (committee(start, "1", "3"), r"^--models .*3\.model: neither a file .* a \.model file$"),
+    ):
+        for dry_run in (True, False):
+            with pytest.raises(UsageError, match=why):
+                run(options(start, tmp_path / "out", models=models), dry_run=dry_run)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_file_gives_sources_and_fit_to_all_stages(start, tmp_path, capsys):

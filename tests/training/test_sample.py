@@ -703,6 +703,22 @@ def test_one_trajectory_is_for_training_and_says_so(tmp_path, caplog):
     assert caplog.text == ""
 
 
+def test_sets_that_a_fit_would_suffer_from(caplog):
+    def frames(symbol: str, split: str, number: int) -> list[ase.Atoms]:
+        return [ase.Atoms(symbol, info={store.SPLIT: split}) for _ in range(number)]
+
+    sound = [*frames("LiP", "train", 3), *frames("Li", "valid", 3), *frames("P", "test", 9)]
+    stage._warn_of_sets(sound)
+    assert caplog.text == ""
+    stage._warn_of_sets([*sound, *frames("LiP", "valid", 1)])
+    assert "4 frames for validation and 3 for training" in caplog.text
+    assert "hold" not in caplog.text
+    caplog.clear()
+    stage._warn_of_sets([*sound, *frames("LiS", "test", 1)])
+    (told,) = (record.message for record in caplog.records)
+    assert told.startswith("frames for test hold S, which no training frame holds")
+
+
 @pytest.mark.mace
 def test_elements_that_the_model_lacks_are_named(tmp_path):
     pytest.importorskip("mace", reason="needs the [mace] extra")

@@ -337,7 +337,10 @@ def test_bad_input_is_one_line(tmp_path, model, toy, calculator):
     foreign = {"units": "Li=2,S=1,GeS2=1"}
     refuse(r"^cell\[0\]: --model .*: has no Ge; it knows", cell=(foreign,), quench_frames=1)
     refuse("no --data: no frame of split 'test'", data=())
-    refuse("neither a file nor a shipped model", model="nosuch")
+    refuse(r"neither a file nor a shipped model .*; give a \.model file$", model="nosuch")
+    exported = tmp_path / "x.pt"
+    exported.write_bytes(b"")
+    refuse(r"^--model .*x\.pt: exported already; give the \.model", model=str(exported))
     validate(ValidateOptions(**good), dry_run=True)
     validate(ValidateOptions(**(good | {"data": (), "independent_frames": 0})), dry_run=True)
     with pytest.raises(UsageError, match=r"^--data nothere.xyz: No such file"):

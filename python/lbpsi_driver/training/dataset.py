@@ -19,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import frames as store
-from lbpsi_driver.training import label_units, stress_sign
+from lbpsi_driver.training import label_units, stress_sign, stress_units
 from lbpsi_driver.training.frames import ENERGY, FORCES, ID, SPLIT, STRESS, TRAJECTORY
 from lbpsi_driver.training.options import Doubts
 from lbpsi_driver.training.pair_fit import fit_pairs
@@ -103,7 +103,8 @@ def check(
         One line that names the frame, what is wrong and how to mend it: labels that are missing
         or not finite, an element that the model lacks, frames or ids that are there twice, a
         trajectory in two splits, energies or forces in other units than those of most frames,
-        energies in other units than forces, or a stress of the wrong sign.
+        energies or stresses in other units than forces, forces that nothing has in eV/Å, or
+        forces or a stress of the wrong sign.
     """
     called = list(names or (_name(atoms, number) for number, atoms in enumerate(frames)))
     for atoms, name in zip(frames, called, strict=True):
@@ -121,26 +122,40 @@ def check(
 
 def _refuse_unlikely(frames: Sequence[ase.Atoms], names: Sequence[str]) -> None:
     if len(frames) < _FEWEST:
+        if frames:
+            logger.info("too few frames (%d) to check units and signs", len(frames))
         return
     counts = compositions(frames)
     label_units.refuse_odd_frames(frames, counts, names)
     pairs = fit_pairs(frames)
-    if pairs is not None:
-        label_units.refuse_unlike_forces(frames, counts, names, pairs)
     stresses = np.array([stress_of(atoms) for atoms in frames])
-    stress_sign.refuse_wrong(frames, counts, stresses, names, pairs)
+    falls = 0.0
+    if pairs is None:
+        logger.info("too many elements to check units and signs by a pair potential")
+    else:
+        label_units.refuse_unlike_forces(frames, counts, names, pairs)
+        stress_units.refuse_other_units(frames, stresses, names, pairs)
+        falls = label_units.downhill(frames, counts, pairs)
+    label_units.refuse_absurd_forces(frames, names)
+    stress_sign.refuse_wrong(frames, counts, stresses, names, pairs, falls)
 
 
-def refuse_unknown_elements(frames: Frames, elements: Sequence[str]) -> None:
-    """Refuse frames that hold an element which a model will lack.
+def refuse_unlearned_elements(valid: Frames, elements: Sequence[str]) -> None:
+    """Refuse frames for validation that hold an element which no training frame holds.
 
     Raises
     ------
     UsageError
         One line that names the frame and the element.
     """
-    for atoms, name in zip(frames.atoms, frames.names, strict=True):
-        _refuse_unknown(atoms, name, elements)
+    for atoms, name in zip(valid.atoms, valid.names, strict=True):
+        if lacking := sorted(set(atoms.symbols) - set(elements)):
+            held = ", ".join(lacking)
+            raise UsageError(
+                f"{name}: is for validation and holds {held}, but no training frame holds {held}:"
+                f" give the trajectories their split, some with {held} split=train, or add"
+                " trajectories"
+            )
 
 
 def split(frames: Frames, share: float, seed: int) -> Frames:

@@ -26,7 +26,7 @@ from rich.text import Text
 from lbpsi_driver import __version__, machine, manifest, potential
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.mliap import LoadedModel, MLIAPError, import_torch, load
-from lbpsi_driver.training.models import mace_calculator
+from lbpsi_driver.training.models import mace_calculator, mace_file
 from lbpsi_driver.training.options import ExportOptions
 
 TOLERANCE = {"float32": 1e-4, "float64": 1e-10}
@@ -167,7 +167,7 @@ def export(options: ExportOptions, *, dry_run: bool = False) -> ExportResult | N
         that is not there, a folder of another configuration, or a written file that gives other
         forces than the model.
     """
-    source = potential.resolve(str(options.model))
+    source = mace_file(str(options.model))
     name = _name(options, source)
     claim: dict[str, Any] = {
         "folder": options.output,
@@ -195,8 +195,6 @@ def _name(options: ExportOptions, source: Path) -> str:
     name = options.name or source.stem
     if Path(name).name != name:
         raise UsageError(f"--name {name}: expected a name without a folder; give that as --output")
-    if source.suffix == ".pt":
-        raise UsageError(f"--model {source}: exported already; give the .model that it is from")
     return name
 
 

@@ -77,7 +77,7 @@ class FitResult(BaseModel):
     Attributes
     ----------
     model : Path
-        The MACE ``.model`` of the best epoch.
+        The MACE ``.model`` of the best epoch: of the least loss of the validation frames.
     sha256 : str
         Its hash.
     parameters : int
@@ -120,7 +120,10 @@ class FitResult(BaseModel):
 
     def table(self) -> Table:
         """Lay the result out for the terminal; the columns carry their units."""
-        title = f"{self.model}: best of {self.epochs} epochs is {self.best_epoch}"
+        title = (
+            f"{self.model}: best of {self.epochs} epochs is {self.best_epoch}, by the loss of the"
+            " validation frames"
+        )
         table = Table(title=title)
         table.add_column("set")
         for column in ("frames", "energy / meV/atom", "force / meV/Å", "stress / meV/Å3"):
@@ -165,6 +168,12 @@ def fit(options: FitOptions, *, dry_run: bool = False) -> FitResult | None:
             options.output, "fit", options, force=options.force, inputs=inputs, owns=OWNS
         )
         _lay_out(options, source)
+        logger.info(
+            "written: %s: %s and the frames in %s; nothing was fitted",
+            options.output,
+            CONFIG,
+            INPUTS,
+        )
         return None
     run = manifest.open_run(
         options.output, "fit", options, force=options.force, inputs=inputs, owns=OWNS
@@ -272,7 +281,7 @@ def _sets(options: FitOptions, known: Sequence[str] | None) -> dict[str, dataset
     divided = dataset.split(joined, options.valid, options.seed)
     sets = {name: divided.of_split(name) for name in ("train", "valid")}
     if known is None:
-        dataset.refuse_unknown_elements(sets["valid"], sets["train"].elements)
+        dataset.refuse_unlearned_elements(sets["valid"], sets["train"].elements)
     if len(sets["train"].atoms) < options.batch:
         raise UsageError(
             f"--batch {options.batch}: larger than the training set of"

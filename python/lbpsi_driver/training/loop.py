@@ -84,6 +84,7 @@ def loop(options: LoopOptions, *, dry_run: bool = False) -> LoopResult | None:
     Y. Zhang et al., Comput. Phys. Commun. 253, 107206 (2020), doi:10.1016/j.cpc.2020.107206.
     """
     claim = _claim(options)
+    _refuse_bad_members(options)
     sample.check(explore.sample_options(options, 1))
     if options.fit.foundation is not None and not options.models:
         logger.warning(
@@ -112,7 +113,7 @@ def _claim(options: LoopOptions) -> dict[str, Any]:
         raise UsageError("--models: a committee of one; give at least two models, or --data")
     inputs = {f"data {number}": path for number, path in enumerate(options.data, 1)}
     for number, model in enumerate(options.models, 1):
-        inputs[f"models {number}"] = potential.resolve(str(model), "--models")
+        inputs[f"models {number}"] = models.mace_file(str(model), "--models")
     # Each fit gets data of its own.
     fit = options.fit.model_copy(update={"data": ()})
     update = {"data": (), "models": (), "fit": fit}
@@ -124,6 +125,18 @@ def _claim(options: LoopOptions) -> dict[str, Any]:
         "inputs": inputs,
         "owns": OWNS,
     }
+
+
+def _refuse_bad_members(options: LoopOptions) -> None:
+    """Refuse a committee that can't be asked, before a source is blamed for it."""
+    members = _models(options, 1) if options.models else ()
+    for number, path in enumerate(members):
+        potential.read_model(path, "--models")
+        if path in members[:number]:
+            raise UsageError(
+                f"--models {options.models[number]}: is there twice, and never disagrees with"
+                " itself; give models of several seeds"
+            )
 
 
 def _folder(options: LoopOptions, number: int) -> Path:
@@ -167,7 +180,7 @@ def _iterate(options: LoopOptions, done: Sequence[Iteration]) -> Iteration:
 def _models(options: LoopOptions, number: int) -> tuple[Path, ...]:
     """Return where the committee of an iteration is."""
     if number == 1 and options.models:
-        return tuple(potential.resolve(str(model), "--models") for model in options.models)
+        return tuple(models.mace_file(str(model), "--models") for model in options.models)
     names = [f"member-{one}" for one in range(1, (len(options.models) or options.committee) + 1)]
     return tuple(_folder(options, number) / name / f"{name}.model" for name in names)
 

@@ -43,7 +43,7 @@ class Epoch:
     @property
     def text(self) -> str:
         """Its validation errors, as progress shows them."""
-        return f"{1e3 * self.energy:.1f} meV/atom, {1e3 * self.forces:.0f} meV/Å"
+        return f"validation {1e3 * self.energy:.1f} meV/atom, {1e3 * self.forces:.0f} meV/Å"
 
 
 class Losses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import ase
@@ -15,6 +16,20 @@ from numpy.typing import NDArray
 from lbpsi_driver import potential
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.mliap import import_mace, import_torch
+
+
+def mace_file(model: str, given: str = "--model") -> Path:
+    """Return the MACE ``.model`` of a shipped name or a path.
+
+    Raises
+    ------
+    UsageError
+        Where it is neither, or a ``.pt`` of LAMMPS.
+    """
+    path = potential.resolve(model, given, expected="a .model file")
+    if path.suffix == ".pt":
+        raise UsageError(f"{given} {model}: exported already; give the .model that it is from")
+    return path
 
 
 def mace_calculator(
@@ -44,7 +59,7 @@ def mace_calculator(
         raise UsageError("--device cuda: torch sees no CUDA GPU here; give --device cpu")
     from mace.calculators import MACECalculator
 
-    paths = [potential.resolve(model) for model in models]
+    paths = [mace_file(model) for model in models]
     known = potential.heads(paths[0])
     if head is not None and head not in known:
         raise UsageError(f"--head {head}: {paths[0].name} has no such head; one of: {known}")

@@ -24,6 +24,7 @@ from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import (
     calculators,
     deck_runs,
+    models,
     pool,
     selection,
     settings,
@@ -79,7 +80,7 @@ def sample(options: SampleOptions, *, dry_run: bool = False) -> SampleResult | N
         another configuration, a trajectory that failed.
     """
     check(options)
-    inputs = {"model": potential.resolve(options.model)}
+    inputs = {"model": models.mace_file(options.model)}
     folder = options.output
     if dry_run:
         manifest.refuse_conflict(
@@ -159,8 +160,6 @@ def run_sources(options: SampleOptions, folder: Path) -> None:
 
 def described(folder: Path, options: SampleOptions, name: str) -> None:
     """Compute the descriptors of a source's frames once, into ``name`` in its folder."""
-    from lbpsi_driver.training import models
-
     frames = trajectories.sane_frames(folder)
     calculator = models.mace_calculator([options.model], dtype=options.dtype, device=options.device)
     models.refuse_unknown(calculator, {symbol for frame in frames for symbol in frame.symbols})
@@ -303,6 +302,7 @@ def _select(options: SampleOptions, folder: Path, model: str) -> SampleResult:
     rows = np.concatenate([np.load(own[one] / name) for one in jobs])
     _split(options, frames, origins)
     chosen = _choose(options, frames, rows)
+    _warn_of_sets([frames[index] for index in chosen])
     store.write_frames(folder / FRAMES, [_clean(frames[index]) for index in chosen])
     with manifest.writing(folder / FIGURE):
         selection.plot(folder / FIGURE, rows, origins, chosen)
@@ -382,6 +382,31 @@ def _choose(
         own = np.array(members[split])
         chosen += own[selection.farthest_points(rows[own], count, nearest=options.nearest)].tolist()
     return sorted(chosen)
+
+
+def _warn_of_sets(chosen: Sequence[ase.Atoms]) -> None:
+    """Say what a fit to these would suffer from, before labels are paid for."""
+    sets: dict[str, list[ase.Atoms]] = {}
+    for frame in chosen:
+        sets.setdefault(str(frame.info[store.SPLIT]), []).append(frame)
+    learned = {symbol for frame in sets.get("train", []) for symbol in frame.symbols}
+    for split in ("valid", "test"):
+        held = {symbol for frame in sets.get(split, []) for symbol in frame.symbols}
+        if lacking := ", ".join(sorted(held - learned)):
+            logger.warning(
+                "frames for %s hold %s, which no training frame holds: a fit from scratch could not"
+                " learn it; give a source with %s split = 'train', or more sources",
+                split,
+                lacking,
+                lacking,
+            )
+    counts = {split: len(sets.get(split, [])) for split in ("train", "valid")}
+    if counts["valid"] > counts["train"]:
+        logger.warning(
+            "%s for validation and %d for training: give sources their split, or more sources",
+            store.counted(counts["valid"]),
+            counts["train"],
+        )
 
 
 def _clean(atoms: ase.Atoms) -> ase.Atoms:

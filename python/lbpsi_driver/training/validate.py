@@ -17,7 +17,7 @@ from typing import Any
 
 import ase
 
-from lbpsi_driver import manifest, potential, progress, structure
+from lbpsi_driver import manifest, progress, structure
 from lbpsi_driver.config import UsageError
 from lbpsi_driver.training import (
     card,
@@ -75,7 +75,7 @@ def validate(options: ValidateOptions, *, dry_run: bool = False) -> ValidateResu
     UsageError
         Bad input, a folder of another configuration, or a reference that can't run.
     """
-    model = potential.resolve(str(options.model))
+    model = models.mace_file(str(options.model))
     claim: dict[str, Any] = {
         "folder": options.output,
         "verb": "validate",
