@@ -51,8 +51,7 @@ MOST_FORCE, LEAST_STIFFNESS, MOST_STIFFNESS = 10.0, 0.02, 300.0
 """Median root mean square force of frames, eV/Å, and that squared over kT of warm ones, eV/Å2.
 
 In 2040 frames of sulfide glasses, melts and salts the force is 0.8 eV/Å, and the stiffness 7.7,
-from 1.2 to 24; rare gases have 0.2, and the stretch of a bond to hydrogen or in diamond less than
-100.
+from 1.2 to 24. By harmonic estimates solid argon has 0.2 (Lennard-Jones), diamond 60 (1200 cm-1).
 """
 
 USUAL, LEAST, MOST = 1.5, 0.25, 8.0
