@@ -110,8 +110,12 @@ def _nested(error: ErrorDetails, model: type[BaseModel], values: Mapping[str, An
     for place, part in enumerate(error["loc"]):
         if isinstance(part, int):
             inside = inside[part] if isinstance(inside, list | tuple) else None
-            # A user knows his sources by name, and does not count them.
-            named = isinstance(inside, dict) and isinstance(inside.get("name"), str)
+            # A user knows his sources by name, if that is not what is wrong with them.
+            named = (
+                error["loc"][-1] != "name"
+                and isinstance(inside, dict)
+                and isinstance(inside.get("name"), str)
+            )
             where += f" {inside['name']}: " if named else f"[{part}]"
             continue
         table = underscored(inside) if isinstance(inside, dict) else {}

@@ -458,7 +458,7 @@ def test_names_come_back_from_files(tmp_path, name):
 
 
 def test_one_cell_is_given(tmp_path):
-    with pytest.raises(UsageError, match=r"^source\[0\].*composition and data are given"):
+    with pytest.raises(UsageError, match=r"^source a: composition and data are given"):
         options(tmp_path, md("a", composition="70Li2S-30P2S5"))
 
 
