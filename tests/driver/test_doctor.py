@@ -260,7 +260,7 @@ def test_mpi_that_does_not_fit_mpi4py(machine, monkeypatch, tmp_path):
 )
 def test_launcher_that_fails_or_hangs(machine, monkeypatch, tmp_path, body, expected):
     monkeypatch.setattr(parallel, "mpiexec", lambda: script(tmp_path / "mpirun", body))
-    monkeypatch.setattr("lbpsi_driver.machine._LAUNCH_LIMIT_S", 0.5)
+    monkeypatch.setattr("lbpsi_driver.machine.LAUNCH_LIMIT_S", 0.5)
     check = examine("MPI", machine())
     assert check.status == "fail"
     assert expected in check.found

@@ -249,7 +249,7 @@ M = f"compute m all motif elements {ELEMENTS}\n"
 BAD = {
     "compute k all kabsch": "nothing where the ID of a compute motif was expected",
     "compute k all kabsch x\nrun 0": "x is no compute; expected the ID of a compute motif",
-    "compute k all kabsch thermo_temp\nrun 0": "thermo_temp is a compute temp; expected",
+    "compute k all kabsch thermo_pe\nrun 0": "thermo_pe is a compute pe; expected",
     f"{M}compute k all kabsch m hold": "hold needs a number",
     f"{M}compute k all kabsch m hold 0": "hold 0 must be at least 1",
     f"{M}compute k all kabsch m hold two": "integer .* instead of 'two'",

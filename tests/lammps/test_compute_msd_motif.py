@@ -568,7 +568,7 @@ def first_line_of_error(result):
 
 BOX = (
     "units metal\nregion r block 0 20 0 20 0 20\ncreate_box 5 r\nmass * 1.0\n"
-    "compute m all motif elements Li B P S I\ncompute t all temp\n"
+    "compute m all motif elements Li B P S I\ncompute p all pe\n"
 )
 
 
@@ -577,7 +577,7 @@ BOX = (
     [
         ("all msd/motif", "the ID of a compute motif was expected"),
         ("all msd/motif x", "x is no compute; expected the ID of a compute motif"),
-        ("all msd/motif t", "t is a compute temp; expected the ID of a compute motif"),
+        ("all msd/motif p", "p is a compute pe; expected the ID of a compute motif"),
         ("all msd/motif m con all", "unknown keyword con; use com, unwrap or renew"),
         ("all msd/motif m com lithium", "com lithium; expected all, group or none"),
         ("all msd/motif m unwrap", "unwrap has no value; expected fractional or image"),
