@@ -226,6 +226,8 @@ def export(
         if cueq:
             model = _with_cueq(model)
         wrapped = mace.LAMMPS_MLIAP_MACE(model, **({"head": head} if head else {}))
+    # The file keeps whether a LAMMPS with KOKKOS may run it without a GPU; MACE would forbid it.
+    wrapped.config.allow_cpu = not cueq
     # On a full disk torch.save raises a RuntimeError of its own and leaves half a file.
     content = io.BytesIO()
     torch.save(wrapped, content)

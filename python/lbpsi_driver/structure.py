@@ -373,6 +373,7 @@ def _read_data(path: Path) -> Atoms:
     units = re.search(r"units = (\w+)", text.splitlines()[0] if text else "")
     if units is not None and units[1] != "metal":
         raise UsageError(f"{path}: units {units[1]}: expected metal; write it again in metal units")
+    text = re.sub(r"^(Atoms\s*#\s*\w+)/kk\b", r"\1", text, count=1, flags=re.MULTILINE)
     return _plain(read_lammps_data(io.StringIO(text), Z_of_type=_type_numbers(path, text)))
 
 
