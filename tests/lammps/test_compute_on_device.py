@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import glass
@@ -94,3 +95,37 @@ def test_errors_are_one_line(tmp_path: Path, device: Lmp) -> None:
     without = type(device)(tmp_path, type(device.backend)((lmp,), plugins=device.backend.plugins))
     (error,) = glass.errors([deck(data, asked)], without)
     assert "motif/kk runs without Kokkos here; start LAMMPS with -k on" in error.splitlines()[0]
+
+
+def test_threads_change_nothing(tmp_path: Path, device: Lmp) -> None:
+    words = list(device.backend.command)
+    number = words.index("t") + 1
+    if words[number] == "1":
+        pytest.skip("the backend of two threads runs it")
+    data = glass.make_glass(kelvin=1000.0).write(tmp_path / "data")
+    body = f"""
+        compute m all motif elements {ELEMENTS}
+        compute k all kabsch m hold 3
+        compute d all msd/motif m
+        fix nve all nve
+        fix k all ave/time 1 1 1 c_k[*] mode vector file k.txt format " %.17g"
+        fix d all ave/time 1 1 1 c_d[*] mode vector file d.txt format " %.17g"
+        {dump("c_m[*] c_k[*] c_d[1] c_d[2] c_d[3] c_d[4]", "all")}
+        run {STEPS}
+    """
+    found = {}
+    for threads in "1", "2", "4":
+        words[number] = threads
+        lmp = Lmp(tmp_path / threads, replace(device.backend, command=tuple(words)))
+        lmp.folder.mkdir()
+        succeed(lmp(deck(data, body.replace("        ", ""))))
+        atoms = np.array([frame.values for frame in frames(lmp.folder / "all.dump")])
+        tables = [
+            np.array(list(glass.table(lmp.folder / f"{name}.txt", rows).values()))
+            for name, rows in (("k", _kernels.N_FORMER_CLASSES), ("d", N_CLASSES))
+        ]
+        found[threads] = [atoms, *tables]
+    for others in found["2"], found["4"]:
+        np.testing.assert_array_equal(others[0][..., :7], found["1"][0][..., :7])
+        for other, one in zip(others, found["1"], strict=True):
+            np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)

