@@ -62,6 +62,20 @@ using ExchangeBuffer = Parameter<1, decltype(&LAMMPS_NS::KokkosBase::pack_exchan
 using ExchangeList = Parameter<2, decltype(&LAMMPS_NS::KokkosBase::pack_exchange_kokkos)>;
 using ExchangeIndices = Parameter<1, decltype(&LAMMPS_NS::KokkosBase::unpack_exchange_kokkos)>;
 
+// Whether positions travel by the code of the plain package; its name changed in 2026.
+template <class KokkosLMP>
+auto forward_comm_is_plain(const KokkosLMP &kokkos,
+                           int) -> decltype(bool(kokkos.forward_comm_legacy))
+{
+  return kokkos.forward_comm_legacy;
+}
+template <class KokkosLMP>
+auto forward_comm_is_plain(const KokkosLMP &kokkos,
+                           long) -> decltype(bool(kokkos.forward_comm_classic))
+{
+  return kokkos.forward_comm_classic;
+}
+
 }    // namespace lbpsi::kk
 
 #endif

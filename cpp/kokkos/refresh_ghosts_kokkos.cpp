@@ -16,7 +16,8 @@ void lbpsi::refresh_ghosts(LAMMPS *lmp)
     lmp->comm->forward_comm();
     return;
   }
-  const bool on_host = lmp->kokkos->forward_comm_classic || lmp->kokkos->forward_comm_on_host;
+  const bool on_host =
+      kk::forward_comm_is_plain(*lmp->kokkos, 0) || lmp->kokkos->forward_comm_on_host;
   const ExecutionSpace side = on_host ? Host : lbpsi::kk::SPACE;
   lmp->atomKK->sync(side, X_MASK);
   lmp->comm->forward_comm();

@@ -205,6 +205,6 @@ void ComputeKabsch::fill_rows()
 double ComputeKabsch::memory_usage()
 {
   return static_cast<double>(units.capacity() * sizeof(Unit)) +
-         static_cast<double>(nmax) * UnitRotation::N_COLUMNS * sizeof(double) +
-         static_cast<double>(size_array_rows) * UnitRotation::N_FIELDS * sizeof(double);
+         static_cast<double>(nmax * UnitRotation::N_COLUMNS * sizeof(double)) +
+         static_cast<double>(size_array_rows * UnitRotation::N_FIELDS * sizeof(double));
 }

@@ -421,7 +421,7 @@ void ComputeMotif::total(std::vector<Tally> &mine)
 double ComputeMotif::memory_usage()
 {
   return graph.memory() + analysis.memory() +
-         static_cast<double>(nmax) * Motif::N_COLUMNS * sizeof(double) +
+         static_cast<double>(nmax * Motif::N_COLUMNS * sizeof(double)) +
          static_cast<double>(places.capacity() * sizeof(double)) +
          static_cast<double>((type_of.capacity() + twin.capacity()) * sizeof(int) +
                              id_of.capacity() * sizeof(std::int64_t));

@@ -276,7 +276,7 @@ def _write_csv(path: Path, columns: dict[str, Floats]) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     for row in zip(*columns.values(), strict=True):
-        writer.writerow([f"{value:.6g}" for value in row])
+        writer.writerow([f"{v:.0f}" if float(v).is_integer() else f"{v:.6g}" for v in row])
     write_atomic(path, text.getvalue())
 
 

@@ -71,7 +71,7 @@ class Row(BaseModel):
     value : float or tuple of float
         The number, or lowest and highest of a range.
     unit : str
-        Its unit; empty for shares (of 1) and ratios.
+        Its unit; empty for shares (of 1) and counts, ``times`` for ratios.
     where : str
         Section, figure or table.
     protocol : str
