@@ -19,7 +19,8 @@ the device (pair style, integration), and what they drag to the host and back co
 
 **Share of a step.** All three every 10 steps, against 10 steps of ``mliap unified`` with the
 shipped model. Here the time is what LAMMPS's breakdown books on fixes, with and without: a
-difference of whole steps would drown in those of MACE.
+difference of whole steps would drown in those of MACE. With a GPU it counts also what the device
+had still to do by then.
 """
 
 from __future__ import annotations
@@ -45,8 +46,8 @@ COPIES = {1088: "1 1 1", 8704: "2 2 2", 17408: "2 2 4", 69632: "4 4 4"}
 EVERY = 10
 # Steps before a block: a run that begins anew builds lists and grows arrays.
 SETTLING = 3
-# What is asked for of each: all of its global result.
-COMPUTES = {"motif": "c_motif", "kabsch": "c_kabsch[*]", "msd_motif": "c_msd_motif[*]"}
+# One number of each, for which it makes all of its global result.
+COMPUTES = {"motif": "c_motif[1]", "kabsch": "c_kabsch[1][1]", "msd_motif": "c_msd_motif[1][1]"}
 ALL = "all three"
 PACKAGES = ("lbpsi-driver", "mace-torch", "torch")
 PACKAGE = "-pk kokkos newton on neigh half"
@@ -141,7 +142,7 @@ class Lammps:
             compute kabsch all kabsch motif
             compute msd_motif mobile msd/motif motif
             {suffix[1]}
-        """
+        """ + "".join(f"variable {name} equal {one}\n" for name, one in COMPUTES.items())
 
     def pair_without_forces(self) -> str:
         """Return a pair style of MACE's cutoff: a step costs little and stays on the device."""
@@ -153,7 +154,7 @@ class Lammps:
         deck = self.setup(side, atoms, self.pair_without_forces())
         deck += "fix springs all spring/self 4.0\n"
         deck += round_of_blocks(range(len(COMPUTES) + 1), steps) * (rounds + 1)
-        loops = seconds(r"Loop time of (\S+) on .* for (\d+) steps", self.log(side, deck), steps)
+        loops = loop_times(self.log(side, deck), steps)
         kinds = len(COMPUTES) + 1
         assert len(loops) == kinds * (rounds + 1)
         # the first round warms up
@@ -178,8 +179,8 @@ class Lammps:
         deck = self.setup(side, atoms, f"mliap unified {md_worker.model_file(self._folder)} 0")
         blocks = round_of_blocks((0, len(COMPUTES)), steps, post="yes")
         log = self.log(side, deck + blocks * (self.effort.rounds + 1))
-        pattern = r"Loop time of (\S+) on .* for (\d+) steps"
-        loops = seconds(pattern, log, steps)[2::2]
+        # of blocks without and with, after the first two, which warm up
+        loops = loop_times(log, steps)[2::2]
         fixes = [float(time) for time in re.findall(r"^Modify +\|[^|]*\| *(\S+)", log, re.M)]
         bare, asked = fixes[2::2], fixes[3::2]
         evaluation = [1e3 * (b - a) / steps for a, b in zip(bare, asked, strict=True)]
@@ -192,74 +193,87 @@ def round_of_blocks(counts: Sequence[int], steps: int, post: str = "no") -> str:
     """Blocks of steps, each with so many of the computes evaluated at each step."""
     lines = []
     for count in counts:
-        asked = list(COMPUTES)[:count]
-        lines += [f"fix of_{c} all ave/time 1 1 1 {COMPUTES[c]} mode vector" for c in asked]
+        # one fix: at each, LAMMPS lets go of what computes have found for the one before
+        asked = " ".join(f"v_{name}" for name in list(COMPUTES)[:count])
+        lines += [f"fix ask all ave/time 1 1 1 {asked}"] if asked else []
         lines += [f"run {SETTLING} post no", f"run {steps} pre no post {post}"]
-        lines += [f"unfix of_{c}" for c in asked]
+        lines += ["unfix ask"] if asked else []
     return "\n".join([*lines, ""])
 
 
-def seconds(pattern: str, log: str, steps: int) -> list[float]:
-    """Loop times of the runs of so many steps."""
-    return [float(time) for time, ran in re.findall(pattern, log) if int(ran) == steps]
+def loop_times(log: str, steps: int) -> list[float]:
+    """Of the runs of so many steps, s."""
+    found = re.findall(r"^Loop time of (\S+) on .* for (\d+) steps", log, re.M)
+    return [float(time) for time, ran in found if int(ran) == steps]
 
 
 def environment(plugins: str) -> dict[str, str]:
     """LAMMPS finds the plugin, its Python torch and MACE, and unpickles a model of ours."""
     return {
+        "OMP_PROC_BIND": "false",
         **os.environ,
         "LAMMPS_PLUGIN_PATH": plugins,
         "PYTHONPATH": machine_kokkos.site_packages(),
         "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1",
         "OMP_NUM_THREADS": "1",
-        "OMP_PROC_BIND": "false",
     }
 
 
+def title(name: str) -> str:
+    return name.replace("_", "/")
+
+
 def rows_of(
-    costs: Sequence[dict[str, list[float]]], title: str, goals: Mapping[str, str]
+    ours: dict[str, list[float]], peers: dict[str, list[float]], of: str, goals: Mapping[str, str]
 ) -> list[Row]:
     """Set the costs of two sides against each other, compute by compute."""
-    ours, peers = costs
     return [
-        compare(
-            f"{name.replace('_', '/')}, {title}", ours[name], peers[name], goal=goals.get(name, "")
-        )
+        compare(f"{title(name)}, {of}", ours[name], peers[name], goal=goals.get(name, ""))
         for name in ours
     ]
 
 
 def growth(costs: Mapping[int, dict[str, list[float]]]) -> list[Row]:
-    """Set an atom of the larger cells against one of the smallest, µs."""
-    least, *larger = costs
-    per_atom = {n: [1e3 * cost / n for cost in costs[n][ALL]] for n in costs}
+    """Set an atom of the largest cell against one of the smallest, µs, compute by compute."""
+    least, most = min(costs), max(costs)
+    if least == most:
+        return []
+
+    def per_atom(atoms: int, name: str) -> list[float]:
+        return [1e3 * cost / atoms for cost in costs[atoms][name]]
+
     return [
-        compare(f"an atom at {n} against one at {least}", per_atom[n], per_atom[least], unit="µs")
-        for n in larger
+        compare(
+            f"{title(name)}, an atom of {most} / of {least}",
+            per_atom(most, name),
+            per_atom(least, name),
+            unit="µs",
+        )
+        for name in costs[least]
     ]
 
 
 def on_cores(lammps: Lammps, sizes: Sequence[int]) -> list[Row]:
-    """Measure one thread against the plain computes, two threads against one."""
-    rows, single = [], {}
-    one, two = lammps.kokkos(1), lammps.kokkos(2)
+    """Measure one thread against the plain computes, two threads against one; share of MACE."""
+    rows: list[Row] = []
+    single: dict[int, dict[str, list[float]]] = {}
     for atoms in sizes:
-        costs = lammps.turns(atoms, one, Side(), two)
-        single[atoms] = costs[0]
-        goals = dict.fromkeys((*COMPUTES, ALL), "<= 1.1")
-        rows += rows_of(costs[:2], f"{atoms} atoms, /kk / plain", goals)
-        rows += rows_of((costs[0], costs[2]), f"{atoms} atoms, 1 thread / 2", {})
-    return [*rows, *growth(single), lammps.share_of_step(1088)]
+        one, plain, two = lammps.turns(atoms, lammps.kokkos(1), Side(), lammps.kokkos(2))
+        single[atoms] = one
+        rows += rows_of(one, plain, f"{atoms} atoms, /kk / plain", dict.fromkeys(one, "<= 1.1"))
+        rows += rows_of(one, two, f"{atoms} atoms, 1 thread / 2", {})
+    return [*rows, *growth(single), lammps.share_of_step(min(sizes))]
 
 
 def on_gpu(lammps: Lammps, sizes: Sequence[int]) -> list[Row]:
-    """Measure the plain computes against those on the device; a share of MACE; growth."""
-    rows, device = [], {}
+    """Measure the plain computes against those on the device; shares of MACE; growth."""
+    rows: list[Row] = []
+    device: dict[int, dict[str, list[float]]] = {}
     for atoms in sizes:
-        costs = lammps.turns(atoms, lammps.kokkos(plain_computes=True), lammps.kokkos())
-        device[atoms] = costs[1]
-        goals = {ALL: ">= 5"} if atoms == max(sizes) else {}
-        rows += rows_of(costs, f"{atoms} atoms, plain / kk", goals)
+        plain, ours = lammps.turns(atoms, lammps.kokkos(plain_computes=True), lammps.kokkos())
+        device[atoms] = ours
+        goals = {ALL: ">= 5"} if atoms == max(COPIES) else {}
+        rows += rows_of(plain, ours, f"{atoms} atoms, plain / kk", goals)
     return [*rows, *growth(device), *(lammps.share_of_step(atoms) for atoms in sizes)]
 
 
@@ -269,7 +283,8 @@ def read_help(lmp: str) -> machine_kokkos.Help:
         done = subprocess.run([lmp, "-h"], capture_output=True, text=True, check=False)
         told = machine_kokkos.read_help(done.stdout)
     except (OSError, ValueError) as err:
-        raise SystemExit(f"--lmp {lmp}: {err}; give an lmp with KOKKOS that runs here") from err
+        why = getattr(err, "strerror", None) or err
+        raise SystemExit(f"--lmp {lmp}: {why}; give an lmp with KOKKOS that runs here") from err
     if not told.apis:
         raise SystemExit(f"--lmp {lmp}: LAMMPS {told.name} without KOKKOS; give one with it")
     return told

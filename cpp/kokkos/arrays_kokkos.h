@@ -30,6 +30,18 @@ template <class T> void grow(Matrix<T> &array, int n, int width)
                     static_cast<std::size_t>(SPARE * n) + 1, width);
 }
 
+// A number that other threads read or write meanwhile. Kokkos's own atomic_load and atomic_store
+// exchange in a loop, on host and device: threads that meet at one number would queue.
+template <class T> KOKKOS_INLINE_FUNCTION T peek(const T &shared)
+{
+  return static_cast<const volatile T &>(shared);
+}
+
+template <class T> KOKKOS_INLINE_FUNCTION void poke(T &shared, T value)
+{
+  static_cast<volatile T &>(shared) = value;
+}
+
 template <class T> double bytes(const T &array)
 {
   return static_cast<double>(array.span() * sizeof(typename T::value_type));

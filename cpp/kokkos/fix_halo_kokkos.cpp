@@ -111,14 +111,18 @@ void FixHaloKokkos::need_copy()
 int FixHaloKokkos::pack_forward_comm(int n, int *list, double *buffer, int, int *)
 {
   need_copy();
+  const auto from = copy;    // a member would be read anew for each number
+  const int width = count, first = begin;
   for (int k = 0; k < n; ++k)
-    for (int column = begin; column < begin + count; ++column) *buffer++ = copy(list[k], column);
-  return n * count;
+    for (int column = 0; column < width; ++column) *buffer++ = from(list[k], first + column);
+  return n * width;
 }
 
 void FixHaloKokkos::unpack_forward_comm(int n, int ghost, double *buffer)
 {
   need_copy();
+  const auto to = copy;
+  const int width = count, first = begin;
   for (int k = 0; k < n; ++k)
-    for (int column = begin; column < begin + count; ++column) copy(ghost + k, column) = *buffer++;
+    for (int column = 0; column < width; ++column) to(ghost + k, first + column) = *buffer++;
 }

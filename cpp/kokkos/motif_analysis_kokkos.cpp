@@ -62,7 +62,7 @@ void link_all(const GraphView &graph, const Told &told, const Vector<Motif> &row
 KOKKOS_INLINE_FUNCTION int root_of(const Vector<int> &parent, int i)
 {
   for (;;) {
-    const int above = Kokkos::atomic_load(&parent(i));
+    const int above = peek(parent(i));
     if (above == i) return i;
     i = above;
   }
@@ -84,7 +84,7 @@ void flatten(const Vector<int> &parent, int n)
 {
   Kokkos::parallel_for(
       "lbpsi::flatten", Policy(0, n),
-      KOKKOS_LAMBDA(const int i) { Kokkos::atomic_store(&parent(i), root_of(parent, i)); });
+      KOKKOS_LAMBDA(const int i) { poke(parent(i), root_of(parent, i)); });
 }
 
 void join_all(const GraphView &graph, const Vector<int> &twin, const Vector<int> &parent)
@@ -120,7 +120,8 @@ void spread_labels(int n, const Vector<int> &parent, const Matrix<double> &label
 {
   Kokkos::parallel_for(
       "lbpsi::least_label", Policy(0, n), KOKKOS_LAMBDA(const int i) {
-        if (parent(i) != i) Kokkos::atomic_min(&labels(parent(i), 0), labels(i, 0));
+        double &least = labels(parent(i), 0);
+        if (labels(i, 0) < peek(least)) Kokkos::atomic_min(&least, labels(i, 0));
       });
   Kokkos::parallel_for(
       "lbpsi::spread_label", Policy(0, n), KOKKOS_LAMBDA(const int i) {
@@ -171,7 +172,7 @@ void mark_spanning(const Atoms &atoms, const Vector<int> &twin, const Vector<int
 {
   Kokkos::parallel_for(
       "lbpsi::mark_spanning", Policy(atoms.owned, atoms.total), KOKKOS_LAMBDA(const int j) {
-        if (twin(j) == j && parent(j) < atoms.owned) Kokkos::atomic_store(&spanning(parent(j)), 1);
+        if (twin(j) == j && parent(j) < atoms.owned) poke(spanning(parent(j)), 1);
       });
 }
 
