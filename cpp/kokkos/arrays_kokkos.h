@@ -31,7 +31,8 @@ template <class T> void grow(Matrix<T> &array, int n, int width)
 }
 
 // A number that other threads read or write meanwhile. Kokkos's own atomic_load and atomic_store
-// exchange in a loop, on host and device: threads that meet at one number would queue.
+// exchange in a loop, on host and device: threads that meet at one number would queue. Numbers of 4
+// and 8 bytes are read and written whole.
 template <class T> KOKKOS_INLINE_FUNCTION T peek(const T &shared)
 {
   return static_cast<const volatile T &>(shared);

@@ -75,7 +75,8 @@ void fill(const Sweep &sweep, const Vector<int> &start, const Vector<Bond> &bond
           for (int k = 0; k < n; ++k) first[k] = sweep.bond(i, sweep.kept(i, k));
         } else {
           Bond *next = first;
-          for (int k = 0; k < sweep.neighbors.counts(i); ++k) {
+          // another kernel may round a pair at the cutoff to its other side
+          for (int k = 0; k < sweep.neighbors.counts(i) && next != first + n; ++k) {
             const Bond bond = sweep.bond(i, sweep.neighbor(i, k));
             double rsq;
             if (sweep.contact_of(bond, rsq) == Contact::bond) *next++ = bond;

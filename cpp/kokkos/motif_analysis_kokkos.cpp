@@ -121,7 +121,7 @@ void spread_labels(int n, const Vector<int> &parent, const Matrix<double> &label
   Kokkos::parallel_for(
       "lbpsi::least_label", Policy(0, n), KOKKOS_LAMBDA(const int i) {
         double &least = labels(parent(i), 0);
-        if (labels(i, 0) < peek(least)) Kokkos::atomic_min(&least, labels(i, 0));
+        if (parent(i) != i && labels(i, 0) < peek(least)) Kokkos::atomic_min(&least, labels(i, 0));
       });
   Kokkos::parallel_for(
       "lbpsi::spread_label", Policy(0, n), KOKKOS_LAMBDA(const int i) {

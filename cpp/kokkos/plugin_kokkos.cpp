@@ -11,6 +11,10 @@
 #include "library.h"
 #include "lmptype.h"
 
+#include <initializer_list>
+#include <string>
+#include <string_view>
+
 namespace lbpsi::plugin {
 namespace {
 
@@ -45,6 +49,31 @@ constexpr struct {
 #endif
 };
 
+#if defined(LMP_KOKKOS_SINGLE_SINGLE)
+constexpr std::string_view PRECISION = "single";
+#elif defined(LMP_KOKKOS_SINGLE_DOUBLE)
+constexpr std::string_view PRECISION = "mixed";
+#else
+constexpr std::string_view PRECISION = "double";
+#endif
+#ifdef LMP_KOKKOS_LAYOUT_DEFAULT
+constexpr std::string_view LAYOUT = "default";
+#else
+constexpr std::string_view LAYOUT = "legacy";
+#endif
+
+// What this LAMMPS has in place of what the plugin was compiled for; a release that has no choice
+// says nothing.
+std::string other(const char *category, std::string_view compiled_for,
+                  std::initializer_list<const char *> settings)
+{
+  for (const char *setting : settings)
+    if (setting != compiled_for && lammps_config_accelerator("KOKKOS", category, setting))
+      return std::string("it was built for a Kokkos of ") + category + " " +
+             std::string(compiled_for) + " and this one has " + setting;
+  return "";
+}
+
 struct Integer {
   const char *name;
   int bytes;
@@ -65,6 +94,9 @@ std::string difference(void *lmp)
       return std::string("it was built for a Kokkos ") + (here ? "without " : "with ") +
              backend.name + " and this one is " + (here ? "with" : "without");
   }
+  if (auto found = other("precision", PRECISION, {"single", "mixed", "double"}); !found.empty())
+    return found;
+  if (auto found = other("layout", LAYOUT, {"legacy", "default"}); !found.empty()) return found;
   for (const auto &integer :
        {Integer{"bigint", sizeof(LAMMPS_NS::bigint)}, Integer{"tagint", sizeof(LAMMPS_NS::tagint)},
         Integer{"imageint", sizeof(LAMMPS_NS::imageint)}}) {

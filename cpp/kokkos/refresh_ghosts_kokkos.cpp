@@ -16,9 +16,11 @@ void lbpsi::refresh_ghosts(LAMMPS *lmp)
     lmp->comm->forward_comm();
     return;
   }
-  const bool on_host =
-      kk::forward_comm_is_plain(*lmp->kokkos, 0) || lmp->kokkos->forward_comm_on_host;
-  const ExecutionSpace side = on_host ? Host : lbpsi::kk::SPACE;
+  ExecutionSpace side = kk::SPACE;
+  if (kk::forward_comm_is_plain(*lmp->kokkos, 0))
+    side = Host;
+  else if (lmp->kokkos->forward_comm_on_host)
+    side = ExecutionSpaceFromDevice<LMPHostType>::space;    // of 2026 a copy beside Host's
   lmp->atomKK->sync(side, X_MASK);
   lmp->comm->forward_comm();
   lmp->atomKK->modified(side, X_MASK);

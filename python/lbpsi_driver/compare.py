@@ -21,7 +21,7 @@ from lbpsi_driver.report.elastic_results import ELASTIC, ElasticResult
 from lbpsi_driver.report.quantities import TRANSPORT, at_temperature, of_run
 from lbpsi_driver.report.results import RESULTS, AnalyzeResult
 from lbpsi_driver.report.run_facts import RunFacts, fractions
-from lbpsi_driver.report.series_results import SERIES, CompositionRecord, SeriesResult
+from lbpsi_driver.report.series_results import SERIES, CompositionRecord, RatioRecord, SeriesResult
 from lbpsi_driver.series import read_results
 from lbpsi_driver.series_options import CompareOptions
 from lbpsi_driver.units import G_PER_CM3_PER_AMU_PER_A3
@@ -314,11 +314,10 @@ def _ours(found: AnalyzeResult | SeriesResult | None) -> list[Ours]:
 
 def _of_composition(one: CompositionRecord, found: SeriesResult) -> Ours:
     bare = {other.name for other in found.compositions if other.p2s5_mol_percent == 0.0}
-    gains = {
-        (row.quantity, row.temperature_K): row.ratio
-        for row in found.ratios
-        if row.composition == one.name and row.reference in bare
-    }
+    rows = [r for r in found.ratios if r.composition == one.name and r.reference in bare]
+    # A mean of the fast glasses alone is compared only where there is no other.
+    rows = [row for row in rows if _all_replicas(row, found)] or rows
+    gains = {(row.quantity, row.temperature_K): row.ratio for row in rows}
     at = {
         group.temperature_K: dict[str, Estimate](group.quantities)
         for group in one.groups
@@ -326,6 +325,17 @@ def _of_composition(one: CompositionRecord, found: SeriesResult) -> Ours:
     }
     lines = {key: one.arrhenius.number(key) for key in one.arrhenius.pooled}
     return Ours(one.facts, at, {**lines, **one.quantities}, gains)
+
+
+def _all_replicas(ratio: RatioRecord, found: SeriesResult) -> bool:
+    """Tell whether each replica of both compositions has the quantity at that temperature."""
+    return not any(
+        group.quantities[ratio.quantity].missing
+        for one in found.compositions
+        if one.name in (ratio.composition, ratio.reference)
+        for group in one.groups
+        if group.temperature_K == ratio.temperature_K
+    )
 
 
 def _read_elastic(folder: Path) -> ElasticResult | None:

@@ -207,14 +207,14 @@ def _arrhenius(
         nothing = PooledRecord.of(pool({}, "linear"), "linear")
         pooled = dict.fromkeys((*ARRHENIUS, *OF_SIGMA), nothing)
         return SeriesArrhenius(reported="pooled", pooled=pooled, of_pooled_D_reason=reason)
-    known = [
-        (group.temperature_K, D)
-        for group in groups
-        if group.temperature_K is not None
-        and (D := group.quantities["D_cm2_per_s"]).mean is not None
-    ]
-    fit = arrhenius([T for T, _ in known], [D for _, D in known])
+    hot = [group for group in groups if group.temperature_K is not None]
+    at = {group.temperature_K or 0.0: group.quantities["D_cm2_per_s"] for group in hot}
+    # Where the slow glasses have no D, the mean is that of the fast ones: no point of the line.
+    known = {T: D for T, D in at.items() if D.mean is not None and not D.missing}
+    fit = arrhenius(list(known), list(known.values()))
     if isinstance(fit, str):
+        if any(D.mean is not None and D.missing for D in at.values()):
+            fit += "; temperatures where a replica has no D are left out"
         return SeriesArrhenius(reported="pooled", pooled=pooled, of_pooled_D_reason=fit)
     rows = [row for one in replicas for row in one.result.temperatures if row.temperature_K]
     nearest = min(abs((row.temperature_K or 0.0) - ROOM_K) for row in rows)

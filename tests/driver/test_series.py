@@ -255,6 +255,16 @@ def test_runs_of_one_temperature_each_share_a_line():
     assert line.number("sigma_NE_300K_mS_per_cm").mean == pytest.approx(expected, rel=1e-6)
 
 
+def test_no_line_leads_through_the_fast_glasses_of_a_temperature():
+    kelvins = (600.0, 700.0, 800.0)
+    rows = [replica(f"a{K:g}", 1e-5, kelvins=(K,)) for K in kelvins]
+    rows.append(replica("b600", 1e-7, kelvins=(600.0,), diffusive=False))
+    line = pooled(*rows).compositions[0].arrhenius
+    assert not line.of_pooled_D
+    assert "2 diffusive temperature(s)" in line.of_pooled_D_reason
+    assert line.of_pooled_D_reason.endswith("where a replica has no D are left out")
+
+
 def test_compositions_of_one_rounded_name_are_told_apart():
     found = pooled(replica("a", 1e-5), replica("b", 7e-5, elements={"Li": 40, "P": 20, "S": 71}))
     assert len({one.name for one in found.compositions}) == 2

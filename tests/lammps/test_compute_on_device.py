@@ -129,3 +129,36 @@ def test_threads_change_nothing(tmp_path: Path, device: Lmp) -> None:
         np.testing.assert_array_equal(others[0][..., :7], found["1"][0][..., :7])
         for other, one in zip(others, found["1"], strict=True):
             np.testing.assert_allclose(other, one, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("first", ["device", "host"])
+def test_restart_files_pass_between_device_and_host(
+    tmp_path: Path, device: Lmp, first: str
+) -> None:
+    data = glass.make_glass(kelvin=300.0).write(tmp_path / "data")
+
+    def body(where: str, name: str) -> str:
+        return (
+            f"suffix {'on' if where == 'device' else 'off'}\n"
+            f"compute m all motif elements {ELEMENTS}\n"
+            "compute k all kabsch m hold 3\n"
+            "compute d all msd/motif m\n"
+            "suffix on\n"
+            "fix nve all nve\n"
+            f"fix k all ave/time 1 1 1 c_k[*] mode vector file {name}k.txt\n"
+            f"fix d all ave/time 1 1 1 c_d[*] mode vector file {name}d.txt\n"
+        )
+
+    second = "host" if first == "device" else "device"
+    write = f"run 10\nwrite_restart half\nrun {STEPS}\n"
+    succeed(device(deck(data, body(first, "whole_") + write)))
+    going_on = deck("", body(second, "rest_") + f"run {STEPS}\n", read="read_restart half")
+    succeed(device(going_on, ranks=2))
+    for name, rows in (("k", _kernels.N_FORMER_CLASSES), ("d", N_CLASSES)):
+        whole = glass.table(tmp_path / f"whole_{name}.txt", rows)
+        rest = glass.table(tmp_path / f"rest_{name}.txt", rows)
+        assert min(rest) == 10
+        assert max(rest) == 10 + STEPS
+        for step, table in rest.items():
+            np.testing.assert_allclose(table, whole[step], rtol=2e-5, atol=1e-6)
+    assert whole[10 + STEPS][:, 1].max() > 0.01

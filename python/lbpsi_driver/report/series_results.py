@@ -39,7 +39,8 @@ DEFINITIONS = {
     "interval by the jackknife over replicas",
     "arrhenius": "pooled: the replicas' own Ea, prefactor and line at 300 K, pooled over replicas; "
     "a replica's offset is in all its temperatures, so that the spread of its slopes is the honest "
-    "one. of_pooled_D: one line through the pooled D, whose intervals hold the scatter of glasses. "
+    "one. of_pooled_D: one line through the pooled D of temperatures where each replica has one, "
+    "whose intervals hold the scatter of glasses. "
     "Reported is the former where a replica has three diffusive temperatures",
     "scatter": "standard deviation of ln y of one replica, between glasses and within runs "
     "together, pooled over compositions with its degrees of freedom (sum of R - 1); taken to be "
