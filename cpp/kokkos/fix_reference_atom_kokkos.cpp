@@ -70,10 +70,14 @@ FixReferenceAtomKokkos::FixReferenceAtomKokkos(LAMMPS *lmp, int narg, char **arg
   execution_space = lbpsi::kk::SPACE;
   datamask_read = datamask_modify = EMPTY_MASK;
   rows = {};    // of the plain fix
-  // by which LAMMPS finds the rows in a restart file, of either fix
+  state = lbpsi::kk::DualMatrix<double>(std::string(id) + ":rows", atom->nmax, width);
+}
+
+// By this name LAMMPS finds the rows in a restart file, whichever of the two fixes wrote them.
+void FixReferenceAtomKokkos::post_constructor()
+{
   delete[] style;
   style = utils::strdup("reference/atom");
-  state = lbpsi::kk::DualMatrix<double>(std::string(id) + ":rows", atom->nmax, width);
 }
 
 FixReferenceAtomKokkos::Rows FixReferenceAtomKokkos::read()

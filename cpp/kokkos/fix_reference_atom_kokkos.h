@@ -27,6 +27,7 @@ class FixReferenceAtomKokkos : public FixReferenceAtom, public KokkosBase {
   Rows read();
   Rows change();
 
+  void post_constructor() override;
   void grow_arrays(int) override;
   void copy_arrays(int, int, int) override;
   void set_arrays(int) override;
