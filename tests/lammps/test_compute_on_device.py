@@ -97,6 +97,47 @@ def test_errors_are_one_line(tmp_path: Path, device: Lmp) -> None:
     assert "motif/kk runs without Kokkos here; start LAMMPS with -k on" in error.splitlines()[0]
 
 
+def rock_salt(edge: int) -> glass.Glass:
+    """B and S in one network that fills the cell: threads meet at its root."""
+    rng = np.random.default_rng(3)
+    places = np.array(list(np.ndindex(edge, edge, edge)))
+    order = rng.permutation(len(places))
+    types = np.where(places.sum(axis=1) % 2 == 0, glass.B, glass.S)
+    positions = 1.95 * (places + 0.5) + rng.normal(scale=0.1, size=places.shape)
+    velocities = rng.normal(scale=2.0, size=places.shape)
+    cell = np.diag([1.95 * edge] * 3)
+    return glass.Glass(cell, types[order], positions[order] % cell[0, 0], velocities)
+
+
+@pytest.mark.mpi
+@pytest.mark.parametrize("ranks", [1, 3])
+def test_threads_meet_in_a_network(tmp_path: Path, device: Lmp, ranks: int) -> None:
+    """Three ranks in a row: each has two neighbors, and atoms come from both."""
+    atoms = rock_salt(12)
+    data = atoms.write(tmp_path / "data")
+    body = f"""
+        compute m all motif elements {ELEMENTS}
+        suffix off
+        compute mh all motif elements {ELEMENTS}
+        suffix on
+        compute k all kabsch m
+        fix nve all nve
+        neigh_modify every 1 check no
+        {dump("c_m[*] c_mh[*] c_k[7] proc", "all")}
+        run 40
+    """
+    words = list(device.backend.command)
+    words[words.index("t") + 1] = "8" if "2" in words else "1"
+    lmp = replace(device, backend=replace(device.backend, command=tuple(words)))
+    layout = {"processors": f"processors {ranks} 1 1"}
+    succeed(lmp(deck(data, body.replace("        ", ""), **layout), ranks=ranks))
+    seen = list(frames(tmp_path / "all.dump"))
+    assert seen[0].values[:, 6].max() == len(atoms.types)
+    for frame in seen:
+        np.testing.assert_array_equal(frame.values[:, :7], frame.values[:, 7:14])
+    assert ranks == 1 or np.any(seen[0].values[:, -1] != seen[-1].values[:, -1])
+
+
 def test_threads_change_nothing(tmp_path: Path, device: Lmp) -> None:
     words = list(device.backend.command)
     number = words.index("t") + 1
