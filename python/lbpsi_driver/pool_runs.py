@@ -207,8 +207,11 @@ def _arrhenius(
         nothing = PooledRecord.of(pool({}, "linear"), "linear")
         pooled = dict.fromkeys((*ARRHENIUS, *OF_SIGMA), nothing)
         return SeriesArrhenius(reported="pooled", pooled=pooled, of_pooled_D_reason=reason)
-    hot = [group for group in groups if group.temperature_K is not None]
-    at = {group.temperature_K or 0.0: group.quantities["D_cm2_per_s"] for group in hot}
+    at = {
+        T: group.quantities["D_cm2_per_s"]
+        for group in groups
+        if (T := group.temperature_K) is not None
+    }
     # Where the slow glasses have no D, the mean is that of the fast ones: no point of the line.
     known = {T: D for T, D in at.items() if D.mean is not None and not D.missing}
     fit = arrhenius(list(known), list(known.values()))

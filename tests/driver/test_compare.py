@@ -224,6 +224,22 @@ def test_hot_runs_are_compared_where_a_line_leads_to_room_temperature(tmp_path):
     assert "600-800 K, not 300-600" in line.differences
 
 
+def test_a_gain_is_taken_where_all_replicas_have_a_d(tmp_path):
+    salts = {"with": {"Li2S": 95.2, "P2S5": 4.8}, "without": {"Li2S": 100.0}}
+    runs = [
+        replica(f"{name}{n}", 1e-4 * f, kelvins=(300.0, 500.0), elements=elements, mol_percent=of)
+        for (name, of), elements in zip(salts.items(), (LBPSI, BARE), strict=True)
+        for n, f in enumerate((0.9, 1.1))
+    ]
+    slow = {"diffusive": False, "elements": LBPSI, "mol_percent": salts["with"]}
+    runs.append(replica("slow", 1e-6, kelvins=(300.0,), **slow))
+    result = SeriesResult(output="o", mobile="Li", charge_e=0.882, options={}, runs={})
+    pool_runs.pool_all(result, runs)
+    (tmp_path / "series.json").write_text(result.model_dump_json())
+    found = compare(CompareOptions(run=tmp_path))
+    assert at(found, "gain_by_P2S5.D_cm2_per_s").our_temperature_K == 500.0
+
+
 def test_elastic_runs(tmp_path):
     replicas = [
         ElasticReplica(
