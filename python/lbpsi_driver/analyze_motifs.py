@@ -206,7 +206,7 @@ def _rotations(
         blocks = _turned(blocks.between(int(steps[0]), int(steps[-1])))
         if len(blocks.step) >= _FEWEST_ROWS:
             return blocks.values, ROTATIONS
-    return rows_at(series.rotations, np.arange(1, trajectory.n_frames)), _FRAMES
+    return rows_at(series.rotations, slice(1, None)), _FRAMES
 
 
 def _turned(blocks: Blocks) -> Blocks:

@@ -344,3 +344,14 @@ def test_ten_times_as_long_takes_no_more_memory(tmp_path, monkeypatch):
     ]
     assert peaks[1] < 1.2 * peaks[0]
     assert peaks[1] < 0.6 * fractional.nbytes
+
+
+def test_hops_hold_no_value_of_every_frame(tmp_path, monkeypatch):
+    """A cage needs one value a half-window."""
+    monkeypatch.setattr(spool, "MEMORY_BYTES", 2**15)
+    fractional, cells, elements = glass(800, cells=3)
+    trajectory = read(write_dump(tmp_path / "long.dump", fractional, cells, elements), 1.0)
+    ions, (spacing, index) = trajectory.paths(trajectory.indices("Li")), trajectory.grid()
+    about = {"window_ps": 12 * spacing, "threshold_A2": 100.0}
+    peak = peak_bytes(lambda: detect_hops(ions, spacing, index, **about))
+    assert peak < len(ions) * ions.shape[1] * 8

@@ -295,11 +295,12 @@ class _Windows:
     deviation: Floats  # (L - half + 1, n), mean square from that mean
     present: NDArray[np.bool_]  # (L - half + 1,)
 
-    def functional(self, half: int) -> Floats:
-        """Hop functional at the points half, half + 1, …, 0 where it isn't known."""
-        jump = np.square(self.mean[half:] - self.mean[:-half]).sum(axis=2)
-        product = (self.deviation[:-half] + jump) * (self.deviation[half:] + jump)
-        known = self.present[half:] & self.present[:-half]
+    def functional(self, half: int, every: int = 1) -> Floats:
+        """Hop functional at the points half, half + every, …, 0 where it isn't known."""
+        before, after = slice(None, -half, every), slice(half, None, every)
+        jump = np.square(self.mean[after] - self.mean[before]).sum(axis=2)
+        product = (self.deviation[before] + jump) * (self.deviation[after] + jump)
+        known = self.present[after] & self.present[before]
         values: Floats = np.where(known[:, None], np.sqrt(product), 0.0)
         return values
 
@@ -346,7 +347,7 @@ def _sums(values: Floats, half: int) -> Floats:
 
 def _cage(positions: Positions, index: Integers, half: int) -> float:
     """Median of the hop functional at points half a window apart; 0 where none is known."""
-    parts = [windows.functional(half)[::half] for _, windows in _windows(positions, index, half)]
+    parts = [windows.functional(half, half) for _, windows in _windows(positions, index, half)]
     values = np.concatenate([part[part > 0.0] for part in parts])
     return float(np.median(values)) if len(values) else 0.0
 

@@ -34,7 +34,7 @@ WINDOW = 0.1
 """Share of a run's frames over which orientations are averaged, at its start and at its end."""
 _FEWEST_IN_WINDOW = 3
 
-Classes = NDArray[np.int8]
+Classes = NDArray[np.int8] | Stored
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class MotifSeries:
 
     Attributes
     ----------
-    ions : ndarray of int8, shape (F, N)
+    ions : ndarray or Stored of int8, shape (F, N)
         Class of each ion, a code from 1.
-    formers : ndarray of int, shape (F, 11)
+    formers : ndarray of int32, shape (F, 11)
         Formers in each class.
     rotations : ndarray or Stored, shape (F, 11, 6)
         Rotations of the units since the first frame by class, the columns of ``compute kabsch``:
@@ -83,7 +83,7 @@ class MotifSeries:
     """
 
     ions: Classes
-    formers: Integers
+    formers: NDArray[np.int32]
     rotations: Array | Stored
     orientations: Floats
     units: UnitPaths
@@ -125,19 +125,20 @@ def motif_series(
         An element without motifs, or no former.
     """
     number, folder = trajectory.n_frames, folder_of(trajectory.fractional)
-    ions = np.empty((number, len(mobile)), dtype=np.int8)
-    formers = np.empty((number, N_FORMER_CLASSES), dtype=np.int64)
+    ions = Collector((len(mobile),), np.int8, expected=number, folder=folder)
+    formers = np.empty((number, N_FORMER_CLASSES), dtype=np.int32)
     table = Collector((N_FORMER_CLASSES, 6), expected=number, folder=folder)
     ends, paths = _EndWindows(trajectory), _Paths(trajectory)
     frames = follow(iterate(trajectory, bonds=bonds, chain=chain), hold)
     for t, (motifs, around, found) in enumerate(frames):
         codes = motifs.cls[motifs.former].astype(np.int64)
-        ions[t] = motifs.cls[mobile]
+        ions.append(motifs.cls[mobile])
         formers[t] = _by_class(codes)
         table.append(_rotation_row(codes, found))
         paths.add(motifs, found)
         ends.add(t, around)
-    return MotifSeries(ions, formers, table.finish(), ends.table(codes), paths.finish())
+    rotations, orientations = table.finish(), ends.table(codes)
+    return MotifSeries(ions.finish(), formers, rotations, orientations, paths.finish())
 
 
 def _by_class(codes: Integers, weights: Floats | Integers | None = None) -> Floats:
@@ -168,7 +169,7 @@ class _EndWindows:
         self._window = round(WINDOW * self._frames)
         if self._window < _FEWEST_IN_WINDOW:
             self._window = 0
-        self._averages = Averages(folder_of(trajectory.fractional))
+        self._averages = Averages(self._window, folder_of(trajectory.fractional))
         self._last: Windows | None = None
 
     def add(self, frame: int, around: Ligands) -> None:

@@ -35,6 +35,7 @@ from lbpsi_driver.observables.motif_series import N_FORMER_CLASSES, Classes
 from lbpsi_driver.observables.motifs import CLASS_NAMES
 from lbpsi_driver.observables.msd import LagStatistics, frame_pairs, log_lags, with_origins
 from lbpsi_driver.observables.paths import Positions, atom_blocks
+from lbpsi_driver.observables.spool import columns
 from lbpsi_driver.observables.trajectory import Floats, Integers
 
 N_CLASSES = len(CLASS_NAMES)
@@ -158,7 +159,7 @@ def class_displacements(
     ----------
     positions : ndarray or Paths, shape (F, N, 3)
         Unwrapped, drift-free positions of the ions, Å.
-    classes : ndarray of int, shape (F, N)
+    classes : ndarray or Stored of int8, shape (F, N)
         Their classes, 1 to 13.
     spacing_ps : float
         Spacing of the time grid, ps.
@@ -178,7 +179,7 @@ def class_displacements(
     at_origin, of_survivors = np.zeros((2, len(there), 3, N_CLASSES))
     for chosen, block in atom_blocks(positions):
         block = np.ascontiguousarray(block)
-        of_block = np.ascontiguousarray(classes[:, chosen])
+        of_block = np.ascontiguousarray(columns(classes, np.arange(chosen.start, chosen.stop)))
         until = _held_until(of_block)
         for k, (_, start, stop) in enumerate(frame_pairs(index, there)):
             moments = _kernels.squares_by_class(block, start, stop, of_block, until)
@@ -242,11 +243,10 @@ def survival_time_ps(found: ClassDisplacements, code: int) -> float | None:
 
 def _held_until(classes: Classes) -> Integers:
     """Last frame up to which each ion keeps the class that it has, shape (F, N)."""
-    until = np.empty(classes.shape, dtype=np.int64)
-    until[-1] = len(classes) - 1
-    for t in range(len(classes) - 2, -1, -1):
-        until[t] = np.where(classes[t] == classes[t + 1], until[t + 1], t)
-    return until
+    last = np.arange(len(classes))[:, None]
+    until = np.full(classes.shape, len(classes) - 1)
+    until[:-1] = np.where(classes[:-1] != classes[1:], last[:-1], len(classes) - 1)
+    return np.minimum.accumulate(until[::-1], axis=0)[::-1].copy()
 
 
 def _displacements(moments: Floats) -> Displacements:

@@ -337,7 +337,7 @@ def _where(known: NDArray[np.bool_], values: NDArray[Any]) -> Floats:
 
 def _windowed(frames: Iterator[tuple[Rotations, Ligands]], window: int) -> Iterator[Rotations]:
     """Join each frame with its window, which is known at the window's end only."""
-    averages = Averages()
+    averages = Averages(window)
     found: Windows | None = None
     waiting: list[Rotations] = []
     for now, around in frames:
@@ -356,12 +356,14 @@ class Averages:
 
     Parameters
     ----------
+    window : int
+        Frames of a window.
     folder : Path, optional
         Where the temporary file of a long window goes; default: the system's place for such.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder
+    def __init__(self, window: int, folder: Path | None = None) -> None:
+        self._window, self._folder = window, folder
         self._reference: _Fixed | None = None
         self._first: Ligands | None = None
 
@@ -376,7 +378,8 @@ class Averages:
         if self._first is None:
             self._first = frame
             self._steady = np.ones(len(frame.pyramid), dtype=np.bool_)
-            self._rows = Collector(frame.vectors.shape, folder=self._folder)
+            shape = frame.vectors.shape
+            self._rows = Collector(shape, expected=self._window, folder=self._folder)
             self._total, self._number = np.zeros_like(frame.vectors), 0
         first, vectors = self._first, frame.vectors
         if not (np.array_equal(frame.start, first.start) and np.array_equal(frame.ids, first.ids)):

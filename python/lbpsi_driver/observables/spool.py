@@ -252,7 +252,7 @@ def columns(array: Array | Stored, chosen: Integers) -> Array:
     return np.take(array, chosen, axis=1)
 
 
-def rows_at(array: Array | Stored, rows: Integers) -> Array | Stored:
+def rows_at(array: Array | Stored, rows: slice | Integers) -> Array | Stored:
     """Choose rows; what is on disk stays there unless it is small."""
     if isinstance(array, Stored):
         chosen = array.at(rows)

@@ -200,7 +200,7 @@ def rdf(runs: Mapping[str, RadialDistributions], path: Path) -> None:
         The file to write.
     """
     pairs = sorted({pair for run in runs.values() for pair in run.g})
-    figure, panels = grid(len(pairs), width=2.2, height=1.8, columns=_COLUMNS)
+    figure, panels = grid(len(pairs), width=2.2, height=1.8, columns=_COLUMNS, same_x=True)
     for axes, pair in zip(panels, pairs, strict=True):
         for title, run, look in looks(runs):
             if pair in run.g:
@@ -208,8 +208,7 @@ def rdf(runs: Mapping[str, RadialDistributions], path: Path) -> None:
         axes.axhline(1.0, color=GREY, linewidth=0.6)
         axes.set_ylim(bottom=0.0)
         axes.set_title(pair.replace("-", "–"), fontsize=10)
-        axes.set_xlabel("r (Å)")
-        axes.set_ylabel("g(r)")
+    label_outer(panels, "r (Å)", "g(r)")
     legend(figure, panels)
     finish(figure, panels, path)
 
@@ -301,15 +300,31 @@ def log_log(axes: Axes) -> None:
             axis.set_major_formatter(FormatStrFormatter("%g"))
 
 
-def grid(number: int, width: float, height: float, columns: int) -> tuple[Figure, list[Axes]]:
+def grid(
+    number: int, width: float, height: float, columns: int, *, same_x: bool = False
+) -> tuple[Figure, list[Axes]]:
     """Make a figure with a number of panels of a size in inches, at most so many in a row."""
     columns = min(columns, number)
     rows = math.ceil(number / columns)
     figure = Figure(figsize=(max(width * columns, 4.0), height * rows), layout="constrained")
-    panels = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    panels = list(np.ravel(figure.subplots(rows, columns, squeeze=False, sharex=same_x)))
     for spare in panels[number:]:
         spare.set_axis_off()
     return figure, panels[:number]
+
+
+def label_outer(panels: Sequence[Axes], x: str, y: str) -> None:
+    """Name what all panels of a grid show: below the last of each column, left of each row."""
+    lowest = {}
+    for axes in panels:
+        place = axes.get_subplotspec()
+        assert place is not None
+        lowest[place.colspan.start] = axes
+        if place.is_first_col():
+            axes.set_ylabel(y)
+    for axes in lowest.values():
+        axes.set_xlabel(x)
+        axes.tick_params(labelbottom=True)
 
 
 def legend(figure: Figure, panels: Sequence[Axes], columns: int = 8) -> None:

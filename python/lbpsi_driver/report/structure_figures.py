@@ -19,7 +19,7 @@ from lbpsi_driver.observables.structure_factor import (
     TotalStructureFactor,
 )
 from lbpsi_driver.observables.trajectory import Floats
-from lbpsi_driver.report.figures import GREY, finish, grid, legend, looks
+from lbpsi_driver.report.figures import GREY, finish, grid, label_outer, legend, looks
 
 _HEADS = {"neutron": "S(Q), neutrons", "xray": "S(Q), X-rays"}
 _ANIONS = frozenset({"O", "S", "Se", "F", "Cl", "Br", "I"})
@@ -76,7 +76,7 @@ def partials(runs: Mapping[str, PartialStructureFactors], path: Path) -> None:
         The file to write.
     """
     pairs = sorted({pair for run in runs.values() for pair in run.S})
-    figure, panels = grid(len(pairs), width=2.2, height=1.8, columns=_COLUMNS)
+    figure, panels = grid(len(pairs), width=2.2, height=1.8, columns=_COLUMNS, same_x=True)
     for axes, pair in zip(panels, pairs, strict=True):
         for title, run, look in looks(runs):
             if pair in run.S:
@@ -85,8 +85,7 @@ def partials(runs: Mapping[str, PartialStructureFactors], path: Path) -> None:
         _fit_height(axes, [(run.S[pair], run.vectors) for run in held])
         axes.axhline(1.0, color=GREY, linewidth=0.6)
         axes.set_title(pair.replace("-", "–"), fontsize=10)
-        axes.set_xlabel("Q (1/Å)")
-        axes.set_ylabel("S(Q)")
+    label_outer(panels, "Q (1/Å)", "S(Q)")
     legend(figure, panels)
     finish(figure, panels, path)
 
@@ -115,7 +114,7 @@ def coordination(
     """
     every = sorted({pair for rdf, _ in runs.values() for pair in rdf.coordination})
     pairs = [pair for pair in every if _of_anions(*pair.split("-"))] or every
-    figure, panels = grid(len(pairs), width=2.2, height=1.9, columns=_COLUMNS)
+    figure, panels = grid(len(pairs), width=2.2, height=1.9, columns=_COLUMNS, same_x=True)
     for axes, pair in zip(panels, pairs, strict=True):
         top = _LEAST_NEIGHBOURS
         for title, (rdf, plateaus), look in looks(runs):
@@ -130,8 +129,7 @@ def coordination(
         axes.set_ylim(0.0, top)
         centre, around = pair.split("-")
         axes.set_title(f"{around} around {centre}", fontsize=10)
-        axes.set_xlabel("r (Å)")
-        axes.set_ylabel("n(r)")
+    label_outer(panels, "r (Å)", "n(r)")
     legend(figure, panels)
     finish(figure, panels, path)
 
@@ -155,7 +153,8 @@ def bond_angles(runs: Mapping[str, BondAngles], path: Path) -> None:
     for run in kinds.values():
         number = sum(kind.number for kind in run.values())
         names |= {name for name, kind in run.items() if kind.number >= _LEAST_SHARE * number}
-    figure, panels = grid(max(1, len(names)), width=2.4, height=1.9, columns=_COLUMNS)
+    size = {"width": 2.4, "height": 1.9}
+    figure, panels = grid(max(1, len(names)), **size, columns=_COLUMNS, same_x=True)
     for axes, name in zip(panels, sorted(names), strict=False):
         for title, run, look in looks(kinds):
             if name in run:
@@ -165,8 +164,7 @@ def bond_angles(runs: Mapping[str, BondAngles], path: Path) -> None:
         axes.set_xlim(0.0, 180.0)
         axes.set_xticks(range(0, 181, 60))
         axes.set_ylim(bottom=0.0)
-        axes.set_xlabel("angle (degrees)")
-        axes.set_ylabel("p (1/degree)")
+    label_outer(panels, "angle (degrees)", "p (1/degree)")
     legend(figure, panels)
     finish(figure, panels, path)
 
