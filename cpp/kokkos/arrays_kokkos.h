@@ -91,25 +91,34 @@ inline int starts_of(const Vector<int> &counts, int n)
   return sum;
 }
 
-// Sums over n atoms, to which terms(i, sums) adds what atom i adds to width sums. The same for any
-// number of threads: one of them adds up those of a few atoms, and then these in their order.
+// Terms of sum_in_order that are sums in all columns.
+struct Sums {
+  KOKKOS_INLINE_FUNCTION double join(int, double a, double b) const { return a + b; }
+};
+
+// Sums over n atoms, to which terms(i, sums) adds what atom i adds to width sums, from zeros on.
+// The same for any number of threads: one of them adds up those of a few atoms, and then
+// terms.join(column, a, b) joins these in their order.
 template <class Terms>
 std::vector<double> sum_in_order(const char *name, int n, int width, const Terms &terms)
 {
   constexpr int FEW = 128;
   const int parts = (n + FEW - 1) / FEW;
-  const Matrix<double> part("lbpsi::part", parts, width);
-  const Vector<double> whole("lbpsi::whole", width);
+  Matrix<double> part;
+  Vector<double> whole;
+  grow(part, parts, width);
+  grow(whole, width);
   Kokkos::parallel_for(
       name, Policy(0, parts), KOKKOS_LAMBDA(const int k) {
+        for (int column = 0; column < width; ++column) part(k, column) = 0.0;
         const int last = (k + 1) * FEW < n ? (k + 1) * FEW : n;
         for (int i = k * FEW; i < last; ++i) terms(i, &part(k, 0));
       });
   Kokkos::parallel_for(
       name, Policy(0, width), KOKKOS_LAMBDA(const int column) {
-        double sum = 0.0;
-        for (int k = 0; k < parts; ++k) sum += part(k, column);
-        whole(column) = sum;
+        double all = 0.0;
+        for (int k = 0; k < parts; ++k) all = terms.join(column, all, part(k, column));
+        whole(column) = all;
       });
   return to_host(whole, width);
 }

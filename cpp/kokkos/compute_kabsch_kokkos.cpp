@@ -24,8 +24,10 @@ namespace lbpsi::kk::compute_kabsch {
 
 using Unit = LAMMPS_NS::ComputeKabsch::Unit;
 
-struct FingerprintTerms {
+struct FingerprintTerms : Sums {
   GraphView graph;
+
+  explicit FingerprintTerms(const GraphView &all) : graph(all) {}
 
   KOKKOS_INLINE_FUNCTION void operator()(int i, double *sum) const
   {
@@ -34,17 +36,23 @@ struct FingerprintTerms {
   }
 };
 
+// Rows of UnitRotation::Field, one a class.
 struct UnitTerms {
   Vector<Unit> units;
 
-  // Rows of UnitRotation::Field, one a class.
+  KOKKOS_INLINE_FUNCTION double join(int column, double a, double b) const
+  {
+    if (column % UnitRotation::N_FIELDS != UnitRotation::LARGEST) return a + b;
+    return a < b ? b : a;
+  }
+
   KOKKOS_INLINE_FUNCTION void operator()(int i, double *sums) const
   {
     if (!units(i).cls) return;
     double terms[UnitRotation::N_FIELDS];
     units(i).rotation.terms(terms);
     double *row = sums + (units(i).cls - 1) * UnitRotation::N_FIELDS;
-    for (int k = 0; k < UnitRotation::N_FIELDS; ++k) row[k] += terms[k];
+    for (int k = 0; k < UnitRotation::N_FIELDS; ++k) row[k] = join(k, row[k], terms[k]);
   }
 };
 
@@ -56,40 +64,31 @@ int turn(const GraphView &graph, const Vector<Motif> &motifs, const Masks &masks
   Kokkos::parallel_reduce(
       "lbpsi::turn", Policy(0, graph.atoms.owned),
       KOKKOS_LAMBDA(const int i, int &worst) {
-        Unit unit;
-        if ((masks(i) & bit) && motifs(i).unit) {
-          unit.cls = motifs(i).cls;
-          double *const row = &rows(i, 0);
-          UnitReference reference;
-          const bool sound =
-              reference.unpack(row + 1, static_cast<int>(row[0])) == UnitReference::SOUND;
-          if (!sound && worst < i + 1) worst = i + 1;
-          const Ligands ligands = ligands_of(graph, i);
-          unit.rotation = count ? reference.update(ligands, hold) : reference.look(ligands);
-          if (count && sound) row[0] = reference.pack(row + 1);
+        if (!(masks(i) & bit) || !motifs(i).unit) {
+          units(i).cls = 0;
+          return;
         }
-        units(i) = unit;
+        units(i).cls = motifs(i).cls;
+        double *const row = &rows(i, 0);
+        UnitReference reference;
+        const bool sound =
+            reference.unpack(row + 1, static_cast<int>(row[0])) == UnitReference::SOUND;
+        if (!sound && worst < i + 1) worst = i + 1;
+        const Ligands ligands = ligands_of(graph, i);
+        units(i).rotation = count ? reference.update(ligands, hold) : reference.look(ligands);
+        if (count && sound) row[0] = reference.pack(row + 1);
       },
       Kokkos::Max<int>(unsound));
   return unsound;
 }
 
-void find_largest(const Vector<Unit> &units, const Vector<double> &largest, int n)
-{
-  Kokkos::parallel_for(
-      "lbpsi::largest_angle", Policy(0, n), KOKKOS_LAMBDA(const int i) {
-        if (!units(i).cls) return;
-        double terms[UnitRotation::N_FIELDS];
-        units(i).rotation.terms(terms);
-        Kokkos::atomic_max(&largest(units(i).cls - 1), terms[UnitRotation::LARGEST]);
-      });
-}
-
 void columns(const Vector<Unit> &units, const Matrix<double> &rows, int n)
 {
   Kokkos::parallel_for(
-      "lbpsi::kabsch_columns", Policy(0, n),
-      KOKKOS_LAMBDA(const int i) { units(i).rotation.columns(&rows(i, 0)); });
+      "lbpsi::kabsch_columns", Policy(0, n), KOKKOS_LAMBDA(const int i) {
+        const UnitRotation none;
+        (units(i).cls ? units(i).rotation : none).columns(&rows(i, 0));
+      });
 }
 
 }    // namespace lbpsi::kk::compute_kabsch
@@ -126,7 +125,7 @@ void ComputeKabschKokkos::evaluate()
   const auto graph = source->device_bonds();
   evaluated_atoms = graph.atoms.owned;
   const auto mine = lbpsi::kk::sum_in_order("lbpsi::bond_fingerprint", evaluated_atoms, 1,
-                                            kernels::FingerprintTerms{graph});
+                                            kernels::FingerprintTerms(graph));
   const bool count = counts(mine[0], fix->global);
   atomKK->sync(SPACE, MASK_MASK);
   const auto rows = count ? fix->change() : fix->read();
@@ -157,10 +156,8 @@ void ComputeKabschKokkos::sum_units(double *sums, double *largest) const
   const auto mine = lbpsi::kk::sum_in_order("lbpsi::sum_units", evaluated_atoms, fields,
                                             kernels::UnitTerms{device_units});
   std::copy(mine.begin(), mine.end(), sums);
-  const Vector<double> most("kabsch:largest", size_array_rows);
-  kernels::find_largest(device_units, most, evaluated_atoms);
-  const auto found = lbpsi::kk::to_host(most, size_array_rows);
-  std::copy(found.begin(), found.end(), largest);
+  for (int cls = 0; cls < size_array_rows; ++cls)
+    largest[cls] = mine[cls * UnitRotation::N_FIELDS + UnitRotation::LARGEST];
 }
 
 void ComputeKabschKokkos::fill_rows()

@@ -58,7 +58,7 @@ void place(const Positions &x, const Images &images, const Box &box, const lbpsi
       });
 }
 
-struct MassTerms {
+struct MassTerms : Sums {
   Types types;
   Masks masks;
   int bit;    // of the atoms that count; 0: all
@@ -133,7 +133,7 @@ void advance(const Evaluation &now, const Masks &masks, int bit, const Vector<Mo
       });
 }
 
-struct DisplacementTerms {
+struct DisplacementTerms : Sums {
   Masks masks;
   int bit;
   Matrix<double> rows, columns;
@@ -235,10 +235,13 @@ void ComputeMSDMotifKokkos::sum_classes(ClassDisplacements &mine) const
 {
   constexpr int ENTRIES = lbpsi::N_CLASSES * ClassDisplacements::N_COLUMNS;
   atomKK->sync(SPACE, MASK_MASK);
-  const auto sums = lbpsi::kk::sum_in_order(
-      "lbpsi::sum_displacements", atom->nlocal, ENTRIES,
-      kernels::DisplacementTerms{atomKK->k_mask.template view<LMPDeviceType>(), groupbit,
-                                 FixReferenceAtomKokkos::find(lmp, id)->read(), device_rows});
+  kernels::DisplacementTerms terms;
+  terms.masks = atomKK->k_mask.template view<LMPDeviceType>();
+  terms.bit = groupbit;
+  terms.rows = FixReferenceAtomKokkos::find(lmp, id)->read();
+  terms.columns = device_rows;
+  const auto sums =
+      lbpsi::kk::sum_in_order("lbpsi::sum_displacements", atom->nlocal, ENTRIES, terms);
   std::copy(sums.begin(), sums.end(), mine.sums);
 }
 

@@ -113,8 +113,10 @@ int FixHaloKokkos::pack_forward_comm(int n, int *list, double *buffer, int, int 
   need_copy();
   const auto from = copy;    // a member would be read anew for each number
   const int width = count, first = begin;
-  for (int k = 0; k < n; ++k)
-    for (int column = 0; column < width; ++column) *buffer++ = from(list[k], first + column);
+  for (int k = 0; k < n; ++k) {
+    const double *row = &from(list[k], first);
+    for (int column = 0; column < width; ++column) *buffer++ = row[column];
+  }
   return n * width;
 }
 
@@ -123,6 +125,8 @@ void FixHaloKokkos::unpack_forward_comm(int n, int ghost, double *buffer)
   need_copy();
   const auto to = copy;
   const int width = count, first = begin;
-  for (int k = 0; k < n; ++k)
-    for (int column = 0; column < width; ++column) to(ghost + k, first + column) = *buffer++;
+  for (int k = 0; k < n; ++k) {
+    double *row = &to(ghost + k, first);
+    for (int column = 0; column < width; ++column) row[column] = *buffer++;
+  }
 }
