@@ -28,6 +28,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -86,7 +87,7 @@ class Lammps:
         self._folder = folder
         self._command = [args.lmp]
         if args.ranks > 1:
-            self._command[:0] = [args.mpirun, "-n", str(args.ranks)]
+            self._command[:0] = [*shlex.split(args.mpirun), "-n", str(args.ranks)]
         self._plugins = str(Path(args.plugin).resolve().parent) if args.plugin else ""
         self.help = read_help(args.lmp)
         self.effort = QUICK if args.quick else FULL

