@@ -177,7 +177,7 @@ class SweepOptions(DynamicsOptions):
         (300.0, 400.0, 500.0, 600.0), min_length=1, description="temperatures, K"
     )
     time: Positive = Field(500.0, description="production time at each temperature, ps")
-    equilibration: NonNegative = Field(10.0, description="time at each temperature before, ps")
+    equilibrate: NonNegative = Field(10.0, description="time at each temperature before, ps")
     mobile: str = Field("Li", description="the ion whose MSD is followed by motif")
 
     @field_validator("temperatures")

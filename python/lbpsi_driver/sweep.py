@@ -97,7 +97,7 @@ def sweep(options: SweepOptions, *, dry_run: bool = False) -> SweepResult | None
 
 
 def _tasks(options: SweepOptions) -> tuple[dynamics.Task, ...]:
-    shared = {name: f"{getattr(options, name):.12g}" for name in ("time", "equilibration")}
+    shared = {name: f"{getattr(options, name):.12g}" for name in ("time", "equilibrate")}
     shared["mobile"] = options.mobile
     return tuple(
         dynamics.Task(

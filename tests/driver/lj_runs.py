@@ -20,7 +20,7 @@ BOILS = DATA / "lj_boils.in"
 HERE = Path(__file__)
 
 QUICK = {"data": CELL, "potential": STABLE, "rate": 1800, "hold": 0.5, "equilibrate": 0.5}
-QUICK_SWEEP = {"data": CELL, "potential": STABLE, "time": 0.6, "equilibration": 0.2}
+QUICK_SWEEP = {"data": CELL, "potential": STABLE, "time": 0.6, "equilibrate": 0.2}
 
 
 def command(verb: str, options: dict, ranks: int = 0) -> list[str]:

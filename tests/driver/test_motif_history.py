@@ -159,7 +159,7 @@ def test_killed_in_production_it_goes_on_from_its_origins(tmp_path, glass):
         "output": tmp_path,
         "pressure": 2e4,
     }
-    options |= {"temperatures": (500,), "equilibration": 0.2, "time": 4}
+    options |= {"temperatures": (500,), "equilibrate": 0.2, "time": 4}
     folder = tmp_path / "T500"
 
     def beyond(step):

@@ -102,7 +102,7 @@ def test_triclinic_cell(tmp_path):
 
 
 def test_sweep_goes_on_from_a_restart(tmp_path):
-    times = {"temperature": 400, "time": 0.4, "equilibration": 0.1}
+    times = {"temperature": 400, "time": 0.4, "equilibrate": 0.1}
     assert by_hand("sweep.in", tmp_path, **times).returncode == 0
     step = engine.restart_step(tmp_path / "restart.a")
     rows = steps(tmp_path)
@@ -160,7 +160,7 @@ def test_bad_variable_says_what_was_expected(tmp_path, name, value, message):
         ("temperature", "-1", "variable temperature: -1; expected"),
         ("temperature", "hot", "temperature_must_be_a_number_of_K"),
         ("time", "0", "variable time: 0; expected"),
-        ("equilibration", "-1", "variable equilibration: -1; expected"),
+        ("equilibrate", "-1", "variable equilibrate: -1; expected"),
     ],
 )
 def test_bad_variable_of_the_sweep(tmp_path, name, value, message):
@@ -209,7 +209,7 @@ def test_motifs_of_a_quench(tmp_path, cell):
     assert not (tmp_path / "msd_motif.dat").exists()
 
 
-SWEEP = {"temperature": 400, "time": 1, "equilibration": 0.1, "motif_every": 0.05,
+SWEEP = {"temperature": 400, "time": 1, "equilibrate": 0.1, "motif_every": 0.05,
          "dump_every": 0.05, "guard_density": 0.1, "pressure": 10000}  # fmt: skip
 
 
@@ -218,7 +218,7 @@ def swept(tmp_path_factory, cell) -> Path:
     """A sweep of a glass in one go, with a restart file from the middle of its production."""
     folder = tmp_path_factory.mktemp("swept")
     variables = SWEEP | GLASS | {"data": cell, "restart_steps": 500, "restart_b": "restart.zero"}
-    cold = {"temperature": 50, "time": 0.3, "equilibration": 0.3, "folder": folder / "cold"}
+    cold = {"temperature": 50, "time": 0.3, "equilibrate": 0.3, "folder": folder / "cold"}
     done = by_hand("sweep.in", folder, **(variables | cold | {"timestep": 0.2}))
     assert done.returncode == 0, done.stdout[-800:]
     done = by_hand("sweep.in", folder, **(variables | {"data": folder / "cold" / "data.final"}))

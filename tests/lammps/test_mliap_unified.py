@@ -115,7 +115,7 @@ def test_decks_choose_it(
     quenched = tmp_path / "quench/data.quenched"
     assert len(structure.read_cell(quenched)) == 136
     assert all((tmp_path / "quench" / name).is_file() for name in ("motifs.dat", "rotations.dat"))
-    sweep = {"temperature": 300, "equilibration": 0.01, "time": 0.02, "folder": "sweep"}
+    sweep = {"temperature": 300, "equilibrate": 0.01, "time": 0.02, "folder": "sweep"}
     deck_run(lmp, "sweep.in", ranks, {**common, **sweep, "data": quenched})
     assert all((tmp_path / "sweep" / name).is_file() for name in history.MOTIF_FILES)
     assert "pair_style mliap unified" in (tmp_path / "sweep/log.lammps").read_text()

@@ -18,7 +18,7 @@ SNIPPETS = re.findall(r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text()
 # What makes a line short enough for a test; later flags win over earlier ones and the run file.
 SHORTER = {
     "lbpsi_driver quench": " --warm 0.005 --rate 90000 --hold 0.005 --equilibrate 0.02",
-    "lbpsi_driver sweep": " --time 0.05 --equilibration 0.005 --dump-every 0.001",
+    "lbpsi_driver sweep": " --time 0.05 --equilibrate 0.005 --dump-every 0.001",
     "train fit": " --dry-run",
     "lmp -in": " -var warm 0.005 -var rate 90000 -var hold 0.005 -var equilibrate 0.005",
 }

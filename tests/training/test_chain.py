@@ -60,7 +60,7 @@ threads = 1
 own_frames = 2
 own_time = 0.02
 own_temperature = 300.0
-npt = {equilibration = 0.01, dump_every = 0.01, thermo_every = 0.002}
+npt = {equilibrate = 0.01, dump_every = 0.01, thermo_every = 0.002}
 quench_frames = 0
 volume_points = 0
 drift_time = 0.0

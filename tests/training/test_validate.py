@@ -26,7 +26,7 @@ QUENCH = {
     "dump_every": 0.01,
     "thermo_every": 0.002,
 }
-NPT = {"equilibration": 0.01, "dump_every": 0.01, "thermo_every": 0.002}
+NPT = {"equilibrate": 0.01, "dump_every": 0.01, "thermo_every": 0.002}
 OFF = {
     "own_frames": 0,
     "quench_frames": 0,
@@ -356,7 +356,7 @@ def test_a_dry_run_counts_all_runs_and_labels(tmp_path, model, toy, calculator, 
     given = OFF | {"own_frames": 10, "own_time": 4.0, "quench_frames": 7, "drift_time": 2.0}
     given |= {
         "quench": {"rate": 100, "hold": 2.0, "equilibrate": 3.0, "high": 1300},
-        "npt": {"equilibration": 1.5},
+        "npt": {"equilibrate": 1.5},
         "short_range_points": 5,
     }
     options = ValidateOptions(model=model, data=(path,), output=tmp_path / "out", **given)

@@ -188,7 +188,7 @@ def times_due(options: ValidateOptions, cell: Cell) -> dict[str, float]:
         times["melt-quench"] = melt.warm + melt.relax + ramps + melt.hold + melt.equilibrate
     if options.own_frames:
         wanted = npt_options(options, cell, Path("data"), Path("."))
-        times["NPT equilibration"], times["NPT"] = wanted.equilibration, wanted.time
+        times["NPT equilibration"], times["NPT"] = wanted.equilibrate, wanted.time
     if options.drift_time:
         times["NVE in two precisions"] = 2 * options.drift_time
     return times
