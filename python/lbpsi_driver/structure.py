@@ -21,6 +21,8 @@ from scipy.spatial import KDTree
 
 from lbpsi_driver import composition, manifest
 from lbpsi_driver.config import BuildOptions, UsageError
+from lbpsi_driver.observables.motif_summary import summarise
+from lbpsi_driver.observables.motifs import find_motifs
 from lbpsi_driver.units import cell_volume, density_g_per_cm3
 
 if TYPE_CHECKING:
@@ -40,6 +42,7 @@ _PACKMOL_LOOPS = 60
 _PACKMOL_SLACK_A = 0.05
 _MASS_SLACK_AMU = 0.5
 _SAME_DISTANCE_A = 1e-6
+_MEND_HOMOPOLAR = "a short melt keeps some; fewer: larger --tolerance, lower --density"
 
 
 class BuildResult(BaseModel):
@@ -59,6 +62,8 @@ class BuildResult(BaseModel):
         Density, g/cm3.
     box : tuple of float
         Lengths of the cubic box, Å.
+    homopolar : dict of str to int
+        Bonds between formers, and between S, that the packing has by chance, as ``S-S``.
     files : dict of str to Path
         What was written: ``data``, ``extxyz`` and ``packmol``; the last alone after a dry run.
     """
@@ -71,6 +76,7 @@ class BuildResult(BaseModel):
     atoms: int
     density: float
     box: tuple[float, float, float]
+    homopolar: dict[str, int] = {}
     files: dict[str, Path]
 
     def table(self) -> Table:
@@ -84,6 +90,9 @@ class BuildResult(BaseModel):
         table.add_row("atoms", str(self.atoms))
         table.add_row("density, g/cm3", f"{self.density:.4f}")
         table.add_row("box, Å", " x ".join(f"{length:.4f}" for length in self.box))
+        if self.homopolar:
+            found = "  ".join(f"{pair} {n}" for pair, n in self.homopolar.items())
+            table.add_row("homopolar bonds", f"{found}\n{_MEND_HOMOPOLAR}")
         for name, path in self.files.items():
             table.add_row(name, str(path))
         return table
@@ -134,8 +143,9 @@ def build(options: BuildOptions, *, dry_run: bool = False) -> BuildResult:
     text = io.StringIO()
     ase_write(text, atoms, format="extxyz")
     manifest.write_atomic(folder / EXTXYZ, text.getvalue())
-    run.finish(planned.model_dump(mode="json"))
-    return planned
+    result = planned.model_copy(update={"homopolar": _homopolar(atoms)})
+    run.finish(result.model_dump(mode="json"))
+    return result
 
 
 def type_elements(atoms: Atoms) -> list[str]:
@@ -366,6 +376,15 @@ def _check_contacts(atoms: Atoms, options: BuildOptions) -> None:
             f"--density {options.density:g}: units {nearest[overlapping].min():.2f} Å apart,"
             f" expected --tolerance {options.tolerance:g}; lower --density or --tolerance"
         )
+
+
+def _homopolar(atoms: Atoms) -> dict[str, int]:
+    """Count the bonds of formers to formers and of S to S; none of elements without motifs."""
+    try:
+        found = summarise(find_motifs(atoms))
+    except UsageError:
+        return {}
+    return found["homopolar"] | ({"S-S": found["S-S"]} if "S-S" in found else {})
 
 
 def _read_data(path: Path) -> Atoms:

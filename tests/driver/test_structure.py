@@ -100,6 +100,22 @@ def test_molecules_stay_whole(default):
     assert ((distances[atoms.symbols == "P"][:, sulfur] < 2.2).sum(axis=1) == 3).all()
 
 
+def test_tells_of_bonds_between_like_ions(default, cell, tmp_path):
+    """Against distances under the cutoffs of the table."""
+    distances = cell.get_all_distances(mic=True)
+    found = {}
+    for element, cutoff in (("B", 2.1), ("P", 2.6), ("S", 2.4)):
+        chosen = cell.symbols == element
+        near = np.triu(distances[chosen][:, chosen] < cutoff, k=1)
+        found[f"{element}-{element}"] = int(near.sum())
+    assert found["S-S"] > 5
+    assert default.homopolar == {pair: n for pair, n in found.items() if n}
+    roomy = BuildOptions(output=tmp_path / "roomy", tolerance=2.9, density=1.75)
+    assert structure.build(roomy).homopolar == {}
+    bare = BuildOptions(output=tmp_path / "bare", composition="100LiI", atoms=20)
+    assert structure.build(bare).homopolar == {}
+
+
 def test_same_seed_same_cell(default, tmp_path):
     again = structure.build(BuildOptions(output=tmp_path / "again"))
     other = structure.build(BuildOptions(output=tmp_path / "other", seed=2))
@@ -344,5 +360,5 @@ def test_table_shows_units(default):
     )
     with console.capture() as shown:
         console.print(default.table())
-    for token in ("136", "g/cm3", "Å", "B2S3 10"):
+    for token in ("136", "g/cm3", "Å", "B2S3 10", "S-S 13", "larger --tolerance"):
         assert token in shown.get()
