@@ -1,7 +1,8 @@
 """Compositions: mol % or numbers of building units -> a charge-neutral set of whole units.
 
-A *building unit* is a salt (Li2S, B2S3, …) or a bare ion (Li, S, I, …); the table of them is
-``data/building_units.toml``. Sets of units are dictionaries of formula to number.
+A *building unit* is a salt (Li2S, B2S3, …), a bare ion (Li, S, I, …) or an anion of a glass (PS4,
+BS3, …); the table of them is ``data/building_units.toml``. Sets of units are dictionaries of
+formula to number.
 """
 
 from __future__ import annotations
@@ -35,17 +36,17 @@ class BuildingUnit(BaseModel):
 
     Attributes
     ----------
-    packed : {"ion", "ions", "molecule"}
+    packed : {"ion", "ions", "molecule", "anion"}
         Packed as one loose ion, as the loose ions of a salt, or whole.
     symbols : tuple of str
-        Elements of a molecular unit, in the order of ``positions``; empty for others.
+        Elements of what is packed whole, in the order of ``positions``; empty for others.
     positions : tuple of (float, float, float)
-        Starting geometry of a molecular unit, Å; empty for others.
+        Starting geometry of what is packed whole, Å; empty for others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    packed: Literal["ion", "ions", "molecule"]
+    packed: Literal["ion", "ions", "molecule", "anion"]
     symbols: tuple[str, ...] = ()
     positions: tuple[Position, ...] = ()
 
@@ -72,12 +73,17 @@ class UnitTable(BaseModel):
     @property
     def salts(self) -> list[str]:
         """Formulas that may stand in a mol % composition."""
-        return [name for name, unit in self.units.items() if unit.packed != "ion"]
+        return [name for name, unit in self.units.items() if unit.packed in ("ions", "molecule")]
 
     @property
     def ions(self) -> list[str]:
         """The bare ions."""
         return [name for name, unit in self.units.items() if unit.packed == "ion"]
+
+    @property
+    def anions(self) -> list[str]:
+        """Anions that are packed whole."""
+        return [name for name, unit in self.units.items() if unit.packed == "anion"]
 
 
 @cache
@@ -122,51 +128,61 @@ def element_counts(units: Mapping[str, int]) -> dict[str, int]:
 
 
 def packed_units(units: Mapping[str, int]) -> dict[str, int]:
-    """Decompose a set of units into what is packed: loose ions and molecular units.
+    """Decompose a set of units into what is packed: loose ions, and what is packed whole.
 
     Parameters
     ----------
     units : mapping of str to int
-        Numbers of salts and ions.
+        Numbers of salts, ions and anions.
 
     Returns
     -------
     dict of str to int
-        Numbers of ions and molecular units, in the table's order of ions, then of molecules.
+        Numbers of ions, molecules and anions, each in the table's order.
     """
     table = unit_table()
     counts: Counter[str] = Counter()
     for formula, number in units.items():
-        if table.units[formula].packed == "molecule":
+        if table.units[formula].symbols:
             counts[formula] += number
         else:
             counts.update(element_counts({formula: number}))
-    order = [*table.ions, *table.salts]
+    order = [*table.ions, *table.salts, *table.anions]
     return {name: counts[name] for name in order if counts[name]}
 
 
-def mol_percent(units: Mapping[str, int]) -> dict[str, float]:
-    """Realised composition of a neutral set of units in mol % of the salts.
+def mol_percent(elements: Mapping[str, int]) -> dict[str, float] | None:
+    """Write a cell as mol % of salts.
 
     Parameters
     ----------
-    units : mapping of str to int
-        Numbers of salts and ions; S counts as Li2S, a halide ion as its Li salt.
+    elements : mapping of str to int
+        Atoms by element.
 
     Returns
     -------
-    dict of str to float
-        mol % of each salt, in the table's order; they sum to 100.
+    dict of str to float or None
+        mol % by salt, in the table's order; they sum to 100. None where formers, S and halides
+        with Li don't make neutral salts.
     """
-    packed = packed_units(units)
-    counts: dict[str, int] = {}
-    for salt in unit_table().salts:
-        anions = [symbol for symbol in elements_of(salt) if symbol != "Li"]
-        source = salt if unit_table().units[salt].packed == "molecule" else anions[0]
-        if number := packed.get(source, 0):
-            counts[salt] = number
-    total = sum(counts.values())
-    return {salt: 100 * number / total for salt, number in counts.items()}
+    table = unit_table()
+    if not elements or not set(elements) <= set(table.charges):
+        return None
+    if sum(table.charges[symbol] * number for symbol, number in elements.items()) != 0:
+        return None
+    left: dict[str, float] = dict(elements)
+    amounts: dict[str, float] = {}
+    # Those of formers first: Li2S gets the S that they leave.
+    for salt in sorted(table.salts, key=lambda name: table.units[name].packed != "molecule"):
+        holds = elements_of(salt)
+        own = next(symbol for symbol in holds if symbol != "Li")
+        amounts[salt] = left.get(own, 0) / holds[own]
+        for symbol, each in holds.items():
+            left[symbol] = left.get(symbol, 0) - amounts[salt] * each
+    total = sum(amounts.values())
+    if min(left.values()) < 0 or total == 0:
+        return None
+    return {salt: 100 * amounts[salt] / total for salt in table.salts if amounts[salt]}
 
 
 def parse_mol_percent(text: str) -> dict[str, float]:
@@ -234,7 +250,7 @@ def parse_units(text: str) -> dict[str, int]:
             )
         formula = match[1]
         table = unit_table()
-        _require_known("--units", text, formula, [*table.salts, *table.ions])
+        _require_known("--units", text, formula, [*table.salts, *table.ions, *table.anions])
         if formula in units:
             raise UsageError(f"--units {text}: {formula} is there twice; give each unit once")
         units[formula] = int(match[2])
@@ -317,7 +333,7 @@ def formula_units(percent: Mapping[str, float], atoms: int, rounding: float) -> 
 def _require_known(flag: str, text: str, formula: str, known: list[str]) -> None:
     if formula in known:
         return
-    if formula in unit_table().ions:
+    if formula in unit_table().units:
         raise UsageError(
             f"{flag} {text}: '{formula}' is an ion, mol % are of salts ({', '.join(known)});"
             " give --units to count ions"

@@ -60,7 +60,7 @@ def facts_of(result: AnalyzeResult, elements: Sequence[str] = ()) -> RunFacts:
     rows = [row for row in result.temperatures if row.temperature_K is not None]
     return RunFacts(
         elements=counts,
-        mol_percent=mol_percent(counts),
+        mol_percent=composition.mol_percent(counts),
         temperatures_K=[row.temperature_K or 0.0 for row in rows],
         times_ps=[row.time_ps for row in rows],
         high_K=melted.get("high"),
@@ -92,7 +92,7 @@ def elastic_facts(folder: Path, cells: Sequence[Path]) -> RunFacts:
     counts = _of_cell(there[0]) if there else Counter[str]()
     return RunFacts(
         elements=_ordered(counts),
-        mol_percent=mol_percent(counts),
+        mol_percent=composition.mol_percent(counts),
         high_K=melted.get("high"),
         rate_K_per_ps=melted.get("rate"),
         hold_ps=melted.get("hold"),
@@ -129,36 +129,6 @@ def element_counts(
             if (place / name).is_file():
                 return _ordered(_of_cell(place / name))
     return {}
-
-
-def mol_percent(elements: Mapping[str, int]) -> dict[str, float] | None:
-    """Write a cell as mol % of salts.
-
-    Parameters
-    ----------
-    elements : mapping of str to int
-        Atoms by element.
-
-    Returns
-    -------
-    dict of str to float or None
-        mol % by salt; None where formers, S and halides with Li don't make neutral salts.
-    """
-    table = composition.unit_table()
-    if not elements or not set(elements) <= set(table.charges):
-        return None
-    left = Counter({symbol: 2 * count for symbol, count in elements.items()})  # B2S3 of odd B
-    units: dict[str, int] = {}
-    for salt in table.salts:
-        holds = composition.elements_of(salt)
-        former = next((symbol for symbol in holds if table.charges[symbol] > 1), None)
-        if former is None or not left[former]:
-            continue
-        units[salt] = left[former] // holds[former]
-        left.subtract({symbol: units[salt] * each for symbol, each in holds.items()})
-    if min(left.values()) < 0 or sum(table.charges[s] * n for s, n in left.items()) != 0:
-        return None
-    return composition.mol_percent(units | {symbol: n for symbol, n in left.items() if n})
 
 
 def _of_frame(path: Path, elements: Sequence[str]) -> Counter[str]:

@@ -276,7 +276,7 @@ def plan(options: BuildOptions) -> BuildResult:
     return BuildResult(
         counts=composition.packed_units(units),
         elements={symbol: counts[symbol] for symbol in _in_type_order(set(counts))},
-        mol_percent=composition.mol_percent(units),
+        mol_percent=composition.mol_percent(counts) or {},
         atoms=sum(counts.values()),
         density=density_g_per_cm3(mass, length**3),
         box=(length, length, length),
@@ -295,7 +295,7 @@ def _in_type_order(symbols: set[str]) -> list[str]:
 
 def _starting_geometry(formula: str) -> Atoms:
     unit = composition.unit_table().units[formula]
-    if unit.packed == "molecule":
+    if unit.symbols:
         return Atoms(unit.symbols, unit.positions)
     return Atoms(formula, [(0.0, 0.0, 0.0)])
 

@@ -12,7 +12,7 @@ import walks
 from replicas import chosen, replica
 from rich.console import Console
 
-from lbpsi_driver import pool_runs, run_facts, series
+from lbpsi_driver import composition, pool_runs, run_facts, series
 from lbpsi_driver.config import UsageError, options
 from lbpsi_driver.observables.estimate import Estimate
 from lbpsi_driver.report.quantities import Quantity, grouped
@@ -301,7 +301,7 @@ def test_doubts_about_replicas_are_told():
     ],
 )
 def test_elements_as_salts(elements, expected):
-    found = run_facts.mol_percent(elements)
+    found = composition.mol_percent(elements)
     assert found == (None if expected is None else pytest.approx(expected))
 
 

@@ -116,6 +116,17 @@ def test_tells_of_bonds_between_like_ions(default, cell, tmp_path):
     assert structure.build(bare).homopolar == {}
 
 
+def test_anions_are_packed_whole(default, tmp_path):
+    units = "Li=42,S=6,I=18,B2S3=10,PS4=4"
+    options = BuildOptions(output=tmp_path, units=units, tolerance=2.9, density=1.75)
+    built = structure.build(options)
+    assert built.elements == default.elements
+    assert built.mol_percent == pytest.approx(default.mol_percent)
+    cell = structure.read_cell(built.files["data"])
+    to_sulfur = cell.get_all_distances(mic=True)[cell.symbols == "P"][:, cell.symbols == "S"]
+    assert ((to_sulfur < 2.1).sum(axis=1) == 4).all()
+
+
 def test_same_seed_same_cell(default, tmp_path):
     again = structure.build(BuildOptions(output=tmp_path / "again"))
     other = structure.build(BuildOptions(output=tmp_path / "other", seed=2))
