@@ -34,7 +34,7 @@ lines = [
     "",
     "constexpr Element ELEMENTS[] = {",
     *(
-        f'    {{"{e["symbol"]}", {e["number"]}, Role::{e["role"]}, {e["charge"]}}},'
+        f'    {{"{e["symbol"]}", {e["number"]}, {e["mass"]}, Role::{e["role"]}, {e["charge"]}}},'
         for e in table["element"]
     ),
     "};",

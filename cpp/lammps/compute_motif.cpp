@@ -126,6 +126,7 @@ void ComputeMotif::init()
   if (!atom->tag_enable)
     error->all(FLERR, "compute {} motif: atoms have no IDs; remove atom_modify id no", id);
   require_formers(std::string("compute ") + id + " motif", igroup);
+  require_masses();
   require_reach();
   require_all_pairs();
   evaluated = listed = -1;
@@ -146,6 +147,17 @@ bool ComputeMotif::pair_lists_suffice() const
     for (int j = 1; j <= atom->ntypes; ++j)
       if (force->pair->cutsq[i][j] < least * least) return false;
   return true;
+}
+
+void ComputeMotif::require_masses() const
+{
+  if (!atom->mass) return;
+  try {
+    for (int type = 0; type < atom->ntypes; ++type)
+      chemistry->require_mass(type, atom->mass[type + 1]);
+  } catch (const std::invalid_argument &problem) {
+    error->all(FLERR, "compute {} motif: {}", id, problem.what());
+  }
 }
 
 void ComputeMotif::require_reach()

@@ -70,6 +70,7 @@ class ComputeMotif : public Compute, protected lbpsi::Halo {
   } travelling;
 
   void parse(int, char **);
+  void require_masses() const;
   void require_reach();
   void require_all_pairs();
   bool pair_lists_suffice() const;

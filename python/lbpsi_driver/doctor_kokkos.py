@@ -183,8 +183,12 @@ def _plugin(machine: Machine) -> Finding:
     probe = _probe(machine)
     missing = [style for style in STYLES if style not in probe.computes]
     if not missing:
-        found = f"compute {', '.join(STYLES)}, from {plugin or 'the tree of this LAMMPS'}"
-        return Finding("ok", found)
+        built_in = plugin is None or probe.in_tree or any(probe.refusal)
+        found = f"compute {', '.join(STYLES)}, from "
+        if plugin is not None and built_in:
+            mend = "leave the plugin out: unset --plugin, LBPSI_KOKKOS_PLUGIN, LAMMPS_PLUGIN_PATH"
+            return Finding("warn", f"{found}the tree of this LAMMPS, and {plugin} besides", mend)
+        return Finding("ok", found + str(plugin or "the tree of this LAMMPS"))
     none = f"no compute {', '.join(missing)}"
     build = _AS_PLUGIN if probe.kokkos_is_shared else _IN_TREE
     if plugin is None:

@@ -125,6 +125,8 @@ class Probe:
         Executable and libraries in its memory.
     refusal : tuple of str
         Why the plugin was not loaded, and how that is mended; empty strings where it was.
+    in_tree : bool
+        Whether LAMMPS has the styles in its own tree, beside those of the plugin.
     python : dict
         ``version`` and ``prefix`` of the Python in it, and by name of a module its version or
         ``{"error": why it can't be imported}``; empty without PYTHON.
@@ -134,6 +136,7 @@ class Probe:
     computes: frozenset[str] = frozenset()
     files: tuple[Path, ...] = ()
     refusal: tuple[str, str] = ("", "")
+    in_tree: bool = False
     python: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -310,7 +313,7 @@ class KokkosLammps:
         for source, path in named.items():
             if path is not None:
                 file = path / KK_PLUGIN if path.is_dir() else path
-                if not file.is_file():
+                if not file.is_file() or file.name != KK_PLUGIN:
                     raise UsageError(f"{source} {path}: no {KK_PLUGIN} there; give its folder")
                 return file.resolve()
         folders = os.environ.get("LAMMPS_PLUGIN_PATH", "").split(os.pathsep)
@@ -338,7 +341,7 @@ class KokkosLammps:
     @cached_property
     def launcher(self) -> str | None:
         """What starts its ranks, with its own arguments."""
-        named = os.environ.get("LBPSI_KOKKOS_MPIRUN")
+        named = os.environ.get("LBPSI_KOKKOS_MPIRUN", "").strip()
         choices = (named,) if named else LAUNCHERS
         return next((one for one in choices if shutil.which(shlex.split(one)[0])), None)
 
@@ -350,10 +353,14 @@ class KokkosLammps:
         ------
         SkipError
             Where there is nothing that starts ranks.
+        UsageError
+            Where a launcher is named that is not there.
         """
         if self.launcher is None:
-            named = os.environ.get("LBPSI_KOKKOS_MPIRUN")
-            raise SkipError(f"there is no {named or ' or '.join(LAUNCHERS)} to start ranks with")
+            named = os.environ.get("LBPSI_KOKKOS_MPIRUN", "").strip()
+            if named:
+                raise UsageError(f"LBPSI_KOKKOS_MPIRUN {named}: no such program; give its path")
+            raise SkipError(f"there is no {' or '.join(LAUNCHERS)} to start ranks with")
         launch = (*shlex.split(self.launcher), "-n", str(self.machine.options.ranks))
         return self.run(_MPI_DECK, self.switches, launch=launch)
 
@@ -424,6 +431,7 @@ def read_probe(styles: str, output: str) -> Probe:
         computes=frozenset(block[1].split()) if block else frozenset(),
         files=tuple(dict.fromkeys(map(Path, mapped))),
         refusal=refusal,
+        in_tree=re.search(r"Overriding built-in compute style motif/kk", output) is not None,
         python=json.loads(python[1]) if python else {},
     )
 

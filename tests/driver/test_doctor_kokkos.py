@@ -266,6 +266,26 @@ def test_plugin_that_is_not_loaded(fake, check, line, found, mend):
     assert mend in refused.mend
 
 
+OVERRIDES = "WARNING: Overriding built-in compute style motif/kk from plugin (src/plugin.cpp:254)\n"
+
+
+@pytest.mark.parametrize("line", [OVERRIDES, UNDEFINED])
+def test_styles_of_the_tree_and_a_plugin(fake, check, line):
+    fake.plugin.touch()
+    fake.prints(deck=line.format(plugin=fake.plugin) + fake.started())
+    both = check("plugin", plugin=fake.plugin)
+    assert both.status == "warn"
+    assert both.found.endswith(f"from the tree of this LAMMPS, and {fake.plugin} besides")
+    assert "leave the plugin out" in both.mend
+
+
+def test_another_plugin_is_named(fake, check):
+    other = fake.folder / "lbpsiplugin.so"
+    other.touch()
+    fake.prints()
+    assert "no lbpsikkplugin.so there" in check("plugin", plugin=other).found
+
+
 def test_plugin_of_the_environment(fake, check, monkeypatch):
     fake.plugin.touch()
     fake.prints(deck=fake.started())
@@ -336,6 +356,14 @@ def test_launcher_with_arguments(fake, check, mpirun):
     fake.prints(deck=JOINED)
     launcher = mpirun(1, "--mpi=pmix")
     assert check("MPI").found == f"{launcher} joins 2 ranks of it, with Kokkos on"
+
+
+def test_launcher_that_is_not_there(fake, check, monkeypatch):
+    fake.prints(deck=JOINED)
+    monkeypatch.setenv("LBPSI_KOKKOS_MPIRUN", "/nowhere/mpirun --x")
+    absent = check("MPI")
+    assert absent.status == "fail"
+    assert "LBPSI_KOKKOS_MPIRUN /nowhere/mpirun --x: no such program" in absent.found
 
 
 def test_launcher_of_another_mpi(fake, check, mpirun):

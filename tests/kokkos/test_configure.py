@@ -96,6 +96,8 @@ def test_errors_are_one_line(tmp_path: Path, tree: Path, built: Path) -> None:
     def ask(**settings: object) -> str:
         return error(configure(tmp_path, LBPSI_KOKKOS="ON", **settings))
 
+    typed = error(configure(tmp_path, LBPSI_KOKKOS="INTREE"))
+    assert typed == "LBPSI_KOKKOS: INTREE; expected ON, OFF or IN_TREE"
     assert "Give -D LAMMPS_SOURCE_DIR=" in ask()
     nowhere = tmp_path / "nowhere"
     assert f"{nowhere} is no LAMMPS source tree" in ask(LAMMPS_SOURCE_DIR=nowhere)

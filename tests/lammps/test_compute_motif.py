@@ -235,6 +235,7 @@ BAD = {
     f"compute m all motif elements {ELEMENTS} chain six": "integer .* instead of 'six'",
     f"group li type 1\ncompute m li motif elements {ELEMENTS}\nrun 0": "group li has no former",
     "compute m all motif elements Li NULL NULL S I\nrun 0": "group all has no former",
+    "compute m all motif elements Li P B S I\nrun 0": "type 2 has mass 10.8.*, that of B, not of P",
     f"compute m all motif elements {ELEMENTS} bond P S 9.5\nrun 0": "comm_modify cutoff 11.5",
     f'compute m all motif elements {ELEMENTS}\nprint "$(c_m[1])"': "before initialization",
     f'{MOTIF}run 1\nwrite_restart r\nprint "$(c_m[1])"': "neighbors out of date; use run 0 before",

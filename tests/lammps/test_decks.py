@@ -112,6 +112,18 @@ def test_sweep_goes_on_from_a_restart(tmp_path):
     assert again == [row for row in rows if row > step]
 
 
+@pytest.mark.parametrize("deck", ["quench.in", "sweep.in"])
+def test_a_job_submitted_again_does_not_begin_anew(tmp_path, deck):
+    changes = QUICK | {"motifs": "no", "temperature": 400, "time": 0.2, "equilibrate": 0.1}
+    assert by_hand(deck, tmp_path, **changes).returncode == 0
+    before = (tmp_path / "history.dat").read_text()
+    for more in ({}, {"restart": tmp_path / "restart.a"}):
+        done = by_hand(deck, tmp_path, **changes, **more)
+        assert done.returncode != 0
+        assert "folder: . holds a run; to go on give -var restart ./restart.a" in done.stdout
+    assert (tmp_path / "history.dat").read_text() == before
+
+
 BAD = [
     ("data", None, "variable data is missing"),
     ("elements", None, "variable elements is missing"),
@@ -128,6 +140,7 @@ BAD = [
     ("device", "tpu", "variable device: tpu; expected cpu or cuda"),
     ("barostat", "cubic", "variable barostat: cubic; expected iso, aniso or tri"),
     ("append", "maybe", "variable append: maybe; expected yes or no"),
+    ("append", "yes", "variable append: yes without a restart file"),
     ("motifs", "maybe", "variable motifs: maybe; expected yes or no"),
     ("motif_hold", "0", "variable motif_hold: 0; expected a whole number from 1"),
     ("melt_ensemble", "nve", "variable melt_ensemble: nve; expected npt or nvt"),
@@ -290,7 +303,7 @@ def test_rotations_are_those_of_the_trajectory(swept):
 def test_a_cell_without_motifs_says_how_to_go_on(tmp_path, elements, message):
     done = by_hand("quench.in", tmp_path, **(QUICK | {"motifs": "yes", "elements": elements}))
     assert done.returncode != 0
-    assert "give -var motifs no" in done.stdout
+    assert "-var motifs no leaves it out" in done.stdout
     errors = [line for line in done.stdout.splitlines() if line.startswith("ERROR")]
     assert len(errors) == 1
     assert message in errors[0]
@@ -323,7 +336,7 @@ def test_a_lammps_without_the_plugin_says_how_to_go_on(tmp_path, cell):
     done = subprocess.run(
         [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True
     )
-    assert "give -var motifs no" in done.stdout
+    assert "-var motifs no leaves it out" in done.stdout
     assert "Unrecognized compute style 'motif'" in done.stdout + done.stderr
 
 

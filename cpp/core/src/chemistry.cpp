@@ -2,13 +2,16 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdio>
 #include <stdexcept>
 
 namespace lbpsi {
 
 namespace {
 
-constexpr Element UNNAMED = {"NULL", 0, Role::none, 0};
+constexpr Element UNNAMED = {"NULL", 0, 0.0, Role::none, 0};
+constexpr double SAME_MASS = 0.05;    // amu: as data files round masses
+constexpr double OTHER_MASS = 0.3;    // amu: more than the natural scatter of an element
 
 Element look_up(const std::string &symbol)
 {
@@ -53,6 +56,20 @@ void Chemistry::set_square(std::vector<double> &squares, const PairCutoff &pair)
     for (int j = 0; j < ntypes(); ++j)
       if (symbols[i] == pair.a && symbols[j] == pair.b)
         squares[i * ntypes() + j] = squares[j * ntypes() + i] = pair.cutoff * pair.cutoff;
+}
+
+void Chemistry::require_mass(int type, double mass) const
+{
+  const Element own = look_up(symbols[type]);
+  if (own.number == 0 || std::fabs(mass - own.mass) <= OTHER_MASS) return;
+  for (const auto &element : table::ELEMENTS)
+    if (std::fabs(mass - element.mass) < SAME_MASS) {
+      char number[32];
+      std::snprintf(number, sizeof number, "%g", mass);
+      throw std::invalid_argument("type " + std::to_string(type + 1) + " has mass " + number +
+                                  ", that of " + element.symbol + ", not of " + own.symbol +
+                                  "; give the elements in the order of the types");
+    }
 }
 
 void Chemistry::set_bond(const std::string &a, const std::string &b, double cutoff)

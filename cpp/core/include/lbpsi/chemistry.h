@@ -21,6 +21,10 @@ class Chemistry {
   // that can't bond (a cation), or a cutoff that is not positive.
   void set_bond(const std::string &a, const std::string &b, double cutoff);
 
+  // Throws std::invalid_argument where a type's mass, amu, is that of another element: elements in
+  // another order than the types would give wrong motifs and forces without a word.
+  void require_mass(int type, double mass) const;
+
   // Of this object as it is now, which has to outlive it.
   ChemistryTable view() const;
 

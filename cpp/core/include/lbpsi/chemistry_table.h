@@ -12,7 +12,8 @@ enum class Role { none, former, sulfur, halide, cation };
 
 struct Element {
   const char *symbol;
-  int number;    // atomic number
+  int number;     // atomic number
+  double mass;    // amu
   Role role;
   int charge;    // formal, e
 };
