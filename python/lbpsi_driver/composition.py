@@ -180,7 +180,7 @@ def mol_percent(elements: Mapping[str, int]) -> dict[str, float] | None:
         for symbol, each in holds.items():
             left[symbol] = left.get(symbol, 0) - amounts[salt] * each
     total = sum(amounts.values())
-    if min(left.values()) < 0 or total == 0:
+    if min([*left.values(), *amounts.values()]) < 0 or total == 0:
         return None
     return {salt: 100 * amounts[salt] / total for salt in table.salts if amounts[salt]}
 

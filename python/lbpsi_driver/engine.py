@@ -111,7 +111,7 @@ class DeckRun:
         manifest.write_atomic(
             script,
             "#!/bin/sh\n"
-            "# What the driver runs in this folder, by hand and from the start; not where a run is.\n"
+            "# What the driver runs in this folder, by hand, from the start; not where a run is.\n"
             f'cd "$(dirname "$0")" && exec {self.command(ranks)}\n',
         )
         script.chmod(0o755)

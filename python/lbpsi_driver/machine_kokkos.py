@@ -340,10 +340,17 @@ class KokkosLammps:
 
     @cached_property
     def launcher(self) -> str | None:
-        """What starts its ranks, with its own arguments."""
+        """What starts its ranks, with its own arguments.
+
+        Raises
+        ------
+        UsageError
+            Where one is named that is not there.
+        """
         named = os.environ.get("LBPSI_KOKKOS_MPIRUN", "").strip()
-        choices = (named,) if named else LAUNCHERS
-        return next((one for one in choices if shutil.which(shlex.split(one)[0])), None)
+        if named and not shutil.which(_words(named)[0]):
+            raise UsageError(f"LBPSI_KOKKOS_MPIRUN {named}: no such program; give its path")
+        return named or next(filter(shutil.which, LAUNCHERS), None)
 
     @cached_property
     def joined(self) -> subprocess.CompletedProcess[str]:
@@ -357,11 +364,8 @@ class KokkosLammps:
             Where a launcher is named that is not there.
         """
         if self.launcher is None:
-            named = os.environ.get("LBPSI_KOKKOS_MPIRUN", "").strip()
-            if named:
-                raise UsageError(f"LBPSI_KOKKOS_MPIRUN {named}: no such program; give its path")
             raise SkipError(f"there is no {' or '.join(LAUNCHERS)} to start ranks with")
-        launch = (*shlex.split(self.launcher), "-n", str(self.machine.options.ranks))
+        launch = (*_words(self.launcher), "-n", str(self.machine.options.ranks))
         return self.run(_MPI_DECK, self.switches, launch=launch)
 
     @cached_property
@@ -460,6 +464,14 @@ def fits_this_python(python: Mapping[str, Any]) -> bool:
 def _from_environment(name: str) -> Path | None:
     value = os.environ.get(f"LBPSI_KOKKOS_{name}")
     return Path(value) if value else None
+
+
+def _words(launcher: str) -> list[str]:
+    """Split a launcher from its arguments; a path with a blank may stand without quotes."""
+    try:
+        return [launcher] if shutil.which(launcher) else shlex.split(launcher)
+    except ValueError as err:
+        raise UsageError(f"LBPSI_KOKKOS_MPIRUN {launcher}: {err}; close it") from err
 
 
 def _help_of(lmp: Path) -> Help:

@@ -19,7 +19,7 @@ from ase.io.lammpsdata import read_lammps_data, write_lammps_data
 from pydantic import BaseModel, ConfigDict
 from scipy.spatial import KDTree
 
-from lbpsi_driver import composition, manifest
+from lbpsi_driver import composition, manifest, motif_history
 from lbpsi_driver.config import BuildOptions, UsageError
 from lbpsi_driver.observables.motif_summary import summarise
 from lbpsi_driver.observables.motifs import find_motifs
@@ -380,10 +380,9 @@ def _check_contacts(atoms: Atoms, options: BuildOptions) -> None:
 
 def _homopolar(atoms: Atoms) -> dict[str, int]:
     """Count the bonds of formers to formers and of S to S; none of elements without motifs."""
-    try:
-        found = summarise(find_motifs(atoms))
-    except UsageError:
+    if motif_history.absent(atoms.symbols) is not None:
         return {}
+    found = summarise(find_motifs(atoms))
     return found["homopolar"] | ({"S-S": found["S-S"]} if "S-S" in found else {})
 
 

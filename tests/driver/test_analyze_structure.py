@@ -12,6 +12,7 @@ from rich.console import Console
 from lbpsi_driver import analyze_structure
 from lbpsi_driver.analyze import analyze
 from lbpsi_driver.config import AnalyzeOptions, UsageError, options
+from lbpsi_driver.report import figures
 from lbpsi_driver.report.results import AnalyzeResult
 
 LENGTH = 20.0
@@ -293,3 +294,13 @@ def test_bad_options_are_refused_before_the_work(run, tmp_path, values, expected
         analyze(options(AnalyzeOptions, given))
     assert "\n" not in str(error.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_axes_are_named_once_a_row_and_column():
+    """Below the last panel of each column, also where the last row is not full."""
+    _, panels = figures.grid(6, width=2.0, height=2.0, columns=4, same_x=True)
+    figures.label_outer(panels, "r", "g")
+    assert [axes.get_xlabel() for axes in panels] == ["", "", "r", "r", "r", "r"]
+    assert [axes.get_ylabel() for axes in panels] == ["g", "", "", "", "g", ""]
+    numbered = [axes.xaxis.get_tick_params()["labelbottom"] for axes in panels]
+    assert numbered == [False, False, True, True, True, True]

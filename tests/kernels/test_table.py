@@ -5,7 +5,7 @@ from importlib.resources import files
 
 import numpy as np
 import pytest
-from ase.data import atomic_numbers
+from ase.data import atomic_masses, atomic_numbers
 
 from lbpsi_driver import _kernels
 
@@ -45,6 +45,8 @@ def test_elements_are_what_they_are():
     for symbol, (number, role, charge) in _kernels.elements().items():
         assert number == atomic_numbers[symbol]
         assert charge in charges[role]
+    for element in TOML["element"]:
+        assert element["mass"] == pytest.approx(atomic_masses[element["number"]], abs=0.02)
 
 
 def test_pairs_are_of_the_right_roles():

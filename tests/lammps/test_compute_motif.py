@@ -256,6 +256,15 @@ def test_errors_are_one_line(tmp_path: Path, lmp: Lmp) -> None:
         assert re.search(pattern, line), found
 
 
+def test_masses_of_isotopes_and_of_no_element_pass(tmp_path: Path, lmp: Lmp) -> None:
+    data = glass.make_glass((3, 2, 2)).write(tmp_path / "data")
+    masses = "mass 1 6.015\nmass 2 10.013\nmass 4 33.97\nmass 5 100.0\n"
+    assert lmp(deck(data, f"{masses}{MOTIF}run 0")).returncode == 0
+    swapped = MOTIF.replace(ELEMENTS, "Li B P I S")
+    stopped = lmp(deck(data, f"mass 1 7\nmass 2 11\nmass 4 32\nmass 5 127\n{swapped}run 0"))
+    assert "type 4 has mass 32, that of S, not of I" in stopped.stdout
+
+
 def test_what_the_error_of_a_long_bond_says_works(tmp_path: Path, lmp: Lmp) -> None:
     data = glass.make_glass((3, 2, 2)).write(tmp_path / "data")
     body = f"{MOTIF.replace(ELEMENTS, ELEMENTS + ' bond P S 8.25')}{dump('c_m[*]', 'd')}run 4"

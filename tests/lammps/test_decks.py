@@ -101,8 +101,11 @@ def test_triclinic_cell(tmp_path):
     assert "xy xz yz" in (tmp_path / "data.quenched").read_text()
 
 
+SHORT_SWEEP = {"temperature": 400, "time": 0.4, "equilibrate": 0.1}
+
+
 def test_sweep_goes_on_from_a_restart(tmp_path):
-    times = {"temperature": 400, "time": 0.4, "equilibrate": 0.1}
+    times = SHORT_SWEEP
     assert by_hand("sweep.in", tmp_path, **times).returncode == 0
     step = engine.restart_step(tmp_path / "restart.a")
     rows = steps(tmp_path)
@@ -112,7 +115,7 @@ def test_sweep_goes_on_from_a_restart(tmp_path):
     assert again == [row for row in rows if row > step]
 
 
-@pytest.mark.parametrize("deck", ["quench.in", "sweep.in"])
+@pytest.mark.parametrize("deck", ["quench.in", "sweep.in", "elastic.in"])
 def test_a_job_submitted_again_does_not_begin_anew(tmp_path, deck):
     changes = QUICK | {"motifs": "no", "temperature": 400, "time": 0.2, "equilibrate": 0.1}
     assert by_hand(deck, tmp_path, **changes).returncode == 0
@@ -120,8 +123,46 @@ def test_a_job_submitted_again_does_not_begin_anew(tmp_path, deck):
     for more in ({}, {"restart": tmp_path / "restart.a"}):
         done = by_hand(deck, tmp_path, **changes, **more)
         assert done.returncode != 0
-        assert "folder: . holds a run; to go on give -var restart ./restart.a" in done.stdout
+        assert "variable folder: . holds a run; go on with the words that sh" in done.stdout
     assert (tmp_path / "history.dat").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "held"),
+    [("quench.in", "sweep.in", "data.quenched"), ("sweep.in", "quench.in", "data.final")],
+)
+def test_a_folder_of_another_deck_is_refused(tmp_path, first, second, held):
+    changes = QUICK | {"motifs": "no", "temperature": 400, "time": 0.2, "equilibrate": 0.1}
+    assert by_hand(first, tmp_path, **changes).returncode == 0
+    done = by_hand(second, tmp_path, **changes)
+    assert done.returncode != 0
+    assert f"variable folder: . holds {held} of another deck" in done.stdout
+
+
+def resumed(folder):
+    done = subprocess.run(
+        ["sh", DECKS / "resume.sh", folder], capture_output=True, text=True, check=True
+    )
+    words = done.stdout.split()
+    return dict(zip(words[1::3], words[2::3], strict=True))
+
+
+def test_resume_takes_the_newest_whole_restart_file(tmp_path):
+    assert resumed(tmp_path / "none") == {}
+    assert by_hand("sweep.in", tmp_path, **SHORT_SWEEP).returncode == 0
+    rows = steps(tmp_path)
+    whole = {name: engine.restart_step(tmp_path / name) for name in ("restart.a", "restart.b")}
+    older, newer = sorted(whole, key=whole.__getitem__)
+    given = resumed(tmp_path)
+    assert given == {
+        "restart": str(tmp_path / newer), "append": "yes", "restart_a": older, "restart_b": newer,
+    }  # fmt: skip
+    torn = (tmp_path / newer).read_bytes()[:-40]
+    (tmp_path / newer).write_bytes(torn)
+    given = resumed(tmp_path)
+    assert (given["restart"], given["restart_b"]) == (str(tmp_path / older), older)
+    assert by_hand("sweep.in", tmp_path, **SHORT_SWEEP, **given).returncode == 0
+    assert steps(tmp_path)[len(rows) :] == [row for row in rows if row > whole[older]]
 
 
 BAD = [

@@ -37,7 +37,8 @@ def without_batch_system(job: str) -> str:
 
     The variables and their names are the snippet's; only the GPU's own words are taken away.
     """
-    gpu = "srun lmp -k on g 1 -sf kk -pk kokkos newton on neigh half"
+    gpu = "srun $HOME/lammps/build/lmp -k on g 1 -sf kk -pk kokkos newton on neigh half"
+    assert "mpirun" in job or gpu in job
     lines = ["SLURM_NTASKS=2 SLURM_CPUS_PER_TASK=1"]
     for line in job.splitlines():
         lines.append(shortened(line.replace(gpu, "unset LAMMPS_PLUGIN_PATH; mpirun -n 2 lmp")))

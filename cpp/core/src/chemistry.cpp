@@ -10,7 +10,7 @@ namespace lbpsi {
 namespace {
 
 constexpr Element UNNAMED = {"NULL", 0, 0.0, Role::none, 0};
-constexpr double SAME_MASS = 0.05;    // amu: as data files round masses
+constexpr double SAME_MASS = 0.25;    // amu: data files round masses, some to integers
 constexpr double OTHER_MASS = 0.3;    // amu: more than the natural scatter of an element
 
 Element look_up(const std::string &symbol)
