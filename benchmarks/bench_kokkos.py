@@ -153,7 +153,7 @@ class Lammps:
         """Time the computes in a process of its own, ms an evaluation."""
         steps, rounds = self.effort.steps[atoms], self.effort.rounds
         deck = self.setup(side, atoms, self.pair_without_forces())
-        deck += "fix springs all spring/self 4.0\n"
+        deck += "fix springs all spring/self 20.0\n"
         deck += round_of_blocks(range(len(COMPUTES) + 1), steps) * (rounds + 1)
         loops = loop_times(self.log(side, deck), steps)
         kinds = len(COMPUTES) + 1

@@ -22,8 +22,6 @@ using lbpsi::kk::Vector;
 // named: nvcc wants kernels that it can name
 namespace lbpsi::kk::compute_kabsch {
 
-using Unit = LAMMPS_NS::ComputeKabsch::Unit;
-
 struct FingerprintTerms : Sums {
   GraphView graph;
 
@@ -38,7 +36,8 @@ struct FingerprintTerms : Sums {
 
 // Rows of UnitRotation::Field, one a class.
 struct UnitTerms {
-  Vector<Unit> units;
+  Vector<int> classes;
+  Vector<UnitRotation> rotations;
 
   KOKKOS_INLINE_FUNCTION double join(int column, double a, double b) const
   {
@@ -48,46 +47,45 @@ struct UnitTerms {
 
   KOKKOS_INLINE_FUNCTION void operator()(int i, double *sums) const
   {
-    if (!units(i).cls) return;
+    if (!classes(i)) return;
     double terms[UnitRotation::N_FIELDS];
-    units(i).rotation.terms(terms);
-    double *row = sums + (units(i).cls - 1) * UnitRotation::N_FIELDS;
+    rotations(i).terms(terms);
+    double *row = sums + (classes(i) - 1) * UnitRotation::N_FIELDS;
     for (int k = 0; k < UnitRotation::N_FIELDS; ++k) row[k] = join(k, row[k], terms[k]);
   }
 };
 
 // Returns 1 + the index of an atom whose row is not what a unit was packed into, 0: there is none.
 int turn(const GraphView &graph, const Vector<Motif> &motifs, const Masks &masks, int bit,
-         const Matrix<double> &rows, int hold, bool count, const Vector<Unit> &units)
+         const Matrix<double> &rows, int hold, bool count, const Vector<int> &classes,
+         const Vector<UnitRotation> &rotations)
 {
   int unsound = 0;
   Kokkos::parallel_reduce(
       "lbpsi::turn", Policy(0, graph.atoms.owned),
       KOKKOS_LAMBDA(const int i, int &worst) {
-        if (!(masks(i) & bit) || !motifs(i).unit) {
-          units(i).cls = 0;
-          return;
-        }
-        units(i).cls = motifs(i).cls;
+        classes(i) = (masks(i) & bit) && motifs(i).unit ? motifs(i).cls : 0;
+        if (!classes(i)) return;
         double *const row = &rows(i, 0);
         UnitReference reference;
         const bool sound =
             reference.unpack(row + 1, static_cast<int>(row[0])) == UnitReference::SOUND;
         if (!sound && worst < i + 1) worst = i + 1;
         const Ligands ligands = ligands_of(graph, i);
-        units(i).rotation = count ? reference.update(ligands, hold) : reference.look(ligands);
+        rotations(i) = count ? reference.update(ligands, hold) : reference.look(ligands);
         if (count && sound) row[0] = reference.pack(row + 1);
       },
       Kokkos::Max<int>(unsound));
   return unsound;
 }
 
-void columns(const Vector<Unit> &units, const Matrix<double> &rows, int n)
+void columns(const Vector<int> &classes, const Vector<UnitRotation> &rotations,
+             const Matrix<double> &rows, int n)
 {
   Kokkos::parallel_for(
       "lbpsi::kabsch_columns", Policy(0, n), KOKKOS_LAMBDA(const int i) {
         const UnitRotation none;
-        (units(i).cls ? units(i).rotation : none).columns(&rows(i, 0));
+        (classes(i) ? rotations(i) : none).columns(&rows(i, 0));
       });
 }
 
@@ -129,10 +127,11 @@ void ComputeKabschKokkos::evaluate()
   const bool count = counts(mine[0], fix->global);
   atomKK->sync(SPACE, MASK_MASK);
   const auto rows = count ? fix->change() : fix->read();
-  lbpsi::kk::grow(device_units, evaluated_atoms);
+  lbpsi::kk::grow(device_classes, evaluated_atoms);
+  lbpsi::kk::grow(device_rotations, evaluated_atoms);
   require_sound(kernels::turn(graph, source->device_motifs(),
                               atomKK->k_mask.template view<LMPDeviceType>(), groupbit, rows, hold,
-                              count, device_units),
+                              count, device_classes, device_rotations),
                 rows);
   evaluated = update->ntimestep;
 }
@@ -154,7 +153,7 @@ void ComputeKabschKokkos::sum_units(double *sums, double *largest) const
 {
   const int fields = size_array_rows * UnitRotation::N_FIELDS;
   const auto mine = lbpsi::kk::sum_in_order("lbpsi::sum_units", evaluated_atoms, fields,
-                                            kernels::UnitTerms{device_units});
+                                            kernels::UnitTerms{device_classes, device_rotations});
   std::copy(mine.begin(), mine.end(), sums);
   for (int cls = 0; cls < size_array_rows; ++cls)
     largest[cls] = mine[cls * UnitRotation::N_FIELDS + UnitRotation::LARGEST];
@@ -164,11 +163,12 @@ void ComputeKabschKokkos::fill_rows()
 {
   Matrix<double> rows;
   lbpsi::kk::grow(rows, evaluated_atoms, UnitRotation::N_COLUMNS);
-  kernels::columns(device_units, rows, evaluated_atoms);
+  kernels::columns(device_classes, device_rotations, rows, evaluated_atoms);
   lbpsi::kk::copy_rows(rows, evaluated_atoms, array_atom);
 }
 
 double ComputeKabschKokkos::memory_usage()
 {
-  return ComputeKabsch::memory_usage() + lbpsi::kk::bytes(device_units);
+  return ComputeKabsch::memory_usage() + lbpsi::kk::bytes(device_classes) +
+         lbpsi::kk::bytes(device_rotations);
 }

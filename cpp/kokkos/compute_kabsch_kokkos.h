@@ -16,7 +16,9 @@ class ComputeKabschKokkos : public ComputeKabsch {
   double memory_usage() override;
 
  protected:
-  lbpsi::kk::Vector<Unit> device_units;    // (evaluated_atoms)
+  // (evaluated_atoms), apart: most atoms are no former, and have no rotation to look at
+  lbpsi::kk::Vector<int> device_classes;
+  lbpsi::kk::Vector<lbpsi::UnitRotation> device_rotations;
   int evaluated_atoms;
 
   class ComputeMotifKokkos *device_motif() const;
