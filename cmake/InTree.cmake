@@ -4,14 +4,12 @@
 
 set(_src "${LAMMPS_TREE}/src")
 set(_made "${CMAKE_CURRENT_BINARY_DIR}/in_tree")
-execute_process(
-  COMMAND ${Python_EXECUTABLE} ${CMAKE_SOURCE_DIR}/cmake/motif_table.py
-          ${CMAKE_SOURCE_DIR}/python/lbpsi_driver/data/motifs.toml ${_made}/table_data.h
-  RESULT_VARIABLE _failed)
-if(_failed)
-  lbpsi_stop("the motif table was not written; see the error above")
-endif()
-install(FILES ${_made}/table_data.h DESTINATION ${_src}/lbpsi)
+# when it is installed: the sources are those of then, too
+install(CODE "execute_process(
+  COMMAND \"${Python_EXECUTABLE}\" \"${CMAKE_SOURCE_DIR}/cmake/motif_table.py\"
+          \"${CMAKE_SOURCE_DIR}/python/lbpsi_driver/data/motifs.toml\"
+          \"${_src}/lbpsi/table_data.h\"
+  COMMAND_ERROR_IS_FATAL ANY)")
 install(DIRECTORY cpp/core/include/lbpsi DESTINATION ${_src})
 install(DIRECTORY cpp/lammps cpp/kokkos DESTINATION ${_src}/lbpsi
         FILES_MATCHING PATTERN "*.h" PATTERN "*.cpp"

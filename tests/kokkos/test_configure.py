@@ -155,8 +155,15 @@ def test_compiled_as_lammps_was(tmp_path: Path, tree: Path, built: Path, rules: 
 def test_sources_go_into_the_tree(tmp_path: Path, tree: Path) -> None:
     done = configure(tmp_path, LBPSI_KOKKOS="IN_TREE", LAMMPS_SOURCE_DIR=tree)
     assert done.returncode == 0, done.stderr
-    subprocess.run([str(CMAKE), "--install", tmp_path / "out"], check=True, capture_output=True)
+    install = [str(CMAKE), "--install", tmp_path / "out"]
+    subprocess.run(install, check=True, capture_output=True)
     src = tree / "src"
+    table = src / "lbpsi" / "table_data.h"
+    made = table.read_text()
+    # sources of a newer checkout come with its table, without another cmake -S
+    table.write_text("stale")
+    subprocess.run(install, check=True, capture_output=True)
+    assert table.read_text() == made
     new = {path for path in src.rglob("*.*") if path.name not in ("lammps.h", "version.h")}
     outside = {path.name for path in new if path.parent == src}
     assert all("lbpsi" in name for name in outside)
