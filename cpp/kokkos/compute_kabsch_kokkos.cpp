@@ -29,8 +29,10 @@ struct FingerprintTerms : Sums {
 
   KOKKOS_INLINE_FUNCTION void operator()(int i, double *sum) const
   {
+    double own = 0.0;
     for (const Bond *bond = graph.first(i); bond != graph.last(i); ++bond)
-      *sum += fingerprint(graph.atoms, *bond);
+      own += fingerprint(graph.atoms, *bond);
+    *sum += own;
   }
 };
 
@@ -55,6 +57,17 @@ struct UnitTerms {
   }
 };
 
+// A processor does not foresee which rows come: those of formers lie far apart.
+KOKKOS_INLINE_FUNCTION void fetch_ahead(const Matrix<double> &rows, const Vector<Motif> &motifs,
+                                        int i, int owned)
+{
+  constexpr int AHEAD = 16, LINE = 8;
+  const int next = i + AHEAD;
+  if (next >= owned || !motifs(next).unit) return;
+  KOKKOS_IF_ON_HOST(
+      (for (int k = 0; k < MOST_PACKED; k += LINE) __builtin_prefetch(&rows(next, k));))
+}
+
 // Returns 1 + the index of an atom whose row is not what a unit was packed into, 0: there is none.
 int turn(const GraphView &graph, const Vector<Motif> &motifs, const Masks &masks, int bit,
          const Matrix<double> &rows, int hold, bool count, const Vector<int> &classes,
@@ -64,6 +77,7 @@ int turn(const GraphView &graph, const Vector<Motif> &motifs, const Masks &masks
   Kokkos::parallel_reduce(
       "lbpsi::turn", Policy(0, graph.atoms.owned),
       KOKKOS_LAMBDA(const int i, int &worst) {
+        fetch_ahead(rows, motifs, i, graph.atoms.owned);
         classes(i) = (masks(i) & bit) && motifs(i).unit ? motifs(i).cls : 0;
         if (!classes(i)) return;
         double *const row = &rows(i, 0);
