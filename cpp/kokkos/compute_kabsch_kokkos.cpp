@@ -57,15 +57,14 @@ struct UnitTerms {
   }
 };
 
-// A processor does not foresee which rows come: those of formers lie far apart.
+// A processor does not foresee which rows come: those of formers lie far apart. A line of its cache
+// has eight numbers.
 KOKKOS_INLINE_FUNCTION void fetch_ahead(const Matrix<double> &rows, const Vector<Motif> &motifs,
                                         int i, int owned)
 {
-  constexpr int AHEAD = 16, LINE = 8;
-  const int next = i + AHEAD;
+  const int next = i + 16;
   if (next >= owned || !motifs(next).unit) return;
-  KOKKOS_IF_ON_HOST(
-      (for (int k = 0; k < MOST_PACKED; k += LINE) __builtin_prefetch(&rows(next, k));))
+  KOKKOS_IF_ON_HOST((for (int k = 0; k < MOST_PACKED; k += 8) __builtin_prefetch(&rows(next, k));))
 }
 
 // Returns 1 + the index of an atom whose row is not what a unit was packed into, 0: there is none.
