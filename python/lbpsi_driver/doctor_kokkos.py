@@ -183,12 +183,11 @@ def _plugin(machine: Machine) -> Finding:
     probe = _probe(machine)
     missing = [style for style in STYLES if style not in probe.computes]
     if not missing:
-        built_in = plugin is None or probe.in_tree or any(probe.refusal)
-        found = f"compute {', '.join(STYLES)}, from "
-        if plugin is not None and built_in:
+        found, tree = f"compute {', '.join(STYLES)}, from", "the tree of this LAMMPS"
+        if plugin is not None and (probe.in_tree or any(probe.refusal)):
             mend = "leave the plugin out: unset --plugin, LBPSI_KOKKOS_PLUGIN, LAMMPS_PLUGIN_PATH"
-            return Finding("warn", f"{found}the tree of this LAMMPS, and {plugin} besides", mend)
-        return Finding("ok", found + str(plugin or "the tree of this LAMMPS"))
+            return Finding("warn", f"{found} {tree}, and {plugin} besides", mend)
+        return Finding("ok", f"{found} {plugin or tree}")
     none = f"no compute {', '.join(missing)}"
     build = _AS_PLUGIN if probe.kokkos_is_shared else _IN_TREE
     if plugin is None:
